@@ -1,0 +1,135 @@
+//! Who is calling, from where and when: made once per request by `identity`, read by everything below.
+
+use crate::clock::Timestamp;
+use crate::names::{AccountId, Arn, PrincipalKind, PrincipalName, Region, RepositoryName, SessionName, Uid};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The context of one request.
+#[derive(Clone, Debug)]
+pub struct Ctx {
+    /// Who is calling.
+    pub caller: Caller,
+    /// The region that serves the request.
+    pub region: Region,
+    /// Names the request in logs, audit rows and answers.
+    pub request_id: Uid,
+    /// The moment at which the request is judged.
+    pub now: Timestamp,
+    /// The peer's address, if it came over a network.
+    pub source_ip: Option<IpAddr>,
+    /// Whether it came over TLS.
+    pub secure: bool,
+    /// What the client calls itself, at most 256 characters.
+    pub user_agent: Arc<str>,
+}
+
+/// Who is calling.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// Nobody in particular.
+    Anonymous,
+    /// A user or role of an account.
+    Principal(Arc<Principal>),
+    /// A peer region's replication service, for one source account.
+    Replication {
+        /// The account whose registry is the source.
+        account: AccountId,
+        /// The peer's region, as its certificate says.
+        region: Region,
+    },
+    /// A job of this server.
+    System(&'static str),
+}
+
+/// A user or role, with the session under which it calls, if any.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// Account, kind and name.
+    pub name: PrincipalName,
+    /// The id that survives no re-creation: `AIDA…` or `AROA…`.
+    pub unique_id: Arc<str>,
+    /// Constraints and lifetime of a temporary credential; `None` for a user's own access key.
+    pub session: Option<Session>,
+}
+
+/// What a temporary credential carries: identity's constraints, never permissions.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The session's id; revocations name it.
+    pub id: Uid,
+    /// For a role: the name the caller chose.
+    pub name: Option<SessionName>,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Session policies, OR-ed together; `None` when none was passed.
+    pub policies: Option<Vec<Arc<str>>>,
+    /// An upper bound on repositories and actions, as a registry token's scope; `None` is no bound.
+    pub scope: Option<Vec<Scope>>,
+    /// The source identity set along the chain.
+    pub source_identity: Option<Arc<str>>,
+}
+
+/// One entry of a registry token's scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The registry's account.
+    pub account: AccountId,
+    /// The repository.
+    pub repository: RepositoryName,
+    /// May read.
+    pub pull: bool,
+    /// May write.
+    pub push: bool,
+    /// May delete.
+    pub delete: bool,
+}
+
+impl Caller {
+    /// The caller's account, if it has one.
+    #[must_use]
+    pub fn account(&self) -> Option<AccountId> {
+        match self {
+            Self::Principal(principal) => Some(principal.name.account),
+            Self::Replication { account, .. } => Some(*account),
+            Self::Anonymous | Self::System(_) => None,
+        }
+    }
+
+    /// The caller as a denial and an audit row name it.
+    #[must_use]
+    pub fn display(&self) -> String {
+        match self {
+            Self::Anonymous => "anonymous".to_owned(),
+            Self::Principal(principal) => principal.arn().to_string(),
+            Self::Replication { account, .. } => replication_role(*account).to_string(),
+            Self::System(job) => format!("system:{job}"),
+        }
+    }
+}
+
+impl Principal {
+    /// The ARN a caller is known by: the user's, or the assumed-role session's.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        match (&self.name.kind, self.session.as_ref().and_then(|s| s.name.as_ref())) {
+            (PrincipalKind::Role, Some(session)) => {
+                Arn::new("sts", "", Some(self.name.account), &format!("assumed-role/{}/{session}", self.name.name))
+            }
+            _ => self.name.arn(),
+        }
+    }
+}
+
+/// The service-linked role as which replication from an account is judged (decision 11).
+#[must_use]
+pub fn replication_role(account: AccountId) -> Arn {
+    Arn::new(
+        "iam",
+        "",
+        Some(account),
+        "role/aws-service-role/replication.ecr.amazonaws.com/AWSServiceRoleForECRReplication",
+    )
+}

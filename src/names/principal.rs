@@ -1,0 +1,103 @@
+use super::{AccountId, Arn, Error, text_name};
+use std::sync::Arc;
+
+macro_rules! iam_name {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $min:literal, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses the name.
+            ///
+            /// # Errors
+            /// When it is too short, too long or holds another character.
+            pub fn parse(text: &str) -> Result<Self, Error> {
+                let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
+                if fits && ($min..=$max).contains(&text.len()) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(Error::new($kind, text, concat!($min, "-", $max, " characters A-Z a-z 0-9 _ + = , . @ -")))
+                }
+            }
+
+            /// The name's text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        text_name!($name);
+    };
+}
+
+iam_name!(
+    /// The name of a user inside an account.
+    UserName, "user name", 1, 64
+);
+iam_name!(
+    /// The name of a role inside an account.
+    RoleName, "role name", 1, 64
+);
+iam_name!(
+    /// The name a caller gives a session of a role.
+    ///
+    /// SPEC: STS `AssumeRole`, `RoleSessionName`.
+    SessionName, "role session name", 2, 64
+);
+
+/// Which kind of long-lived principal a name denotes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum PrincipalKind {
+    /// A user with access keys.
+    User,
+    /// A role to be assumed.
+    Role,
+}
+
+impl PrincipalKind {
+    /// `user` or `role`, as in ARNs and in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Role => "role",
+        }
+    }
+}
+
+/// A user or role of an account, by name; paths are not supported yet and refused.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct PrincipalName {
+    /// The account that owns the principal.
+    pub account: AccountId,
+    /// User or role.
+    pub kind: PrincipalKind,
+    /// The name without path.
+    pub name: Arc<str>,
+}
+
+impl PrincipalName {
+    /// Reads `arn:aws:iam::<account>:user/<name>` or `…:role/<name>`.
+    ///
+    /// # Errors
+    /// When the ARN names anything else.
+    pub fn from_arn(arn: &Arn) -> Result<Self, Error> {
+        let bad = || Error::new("principal", arn.as_str(), "arn:aws:iam::<account>:user/<name> or …:role/<name>");
+        let account = arn.account().filter(|_| arn.service() == "iam").ok_or_else(bad)?;
+        let (kind, name) = arn.resource().split_once('/').ok_or_else(bad)?;
+        let (kind, name) = match kind {
+            "user" => (PrincipalKind::User, UserName::parse(name)?.0),
+            "role" => (PrincipalKind::Role, RoleName::parse(name)?.0),
+            _ => return Err(bad()),
+        };
+        Ok(Self { account, kind, name })
+    }
+
+    /// `arn:aws:iam::<account>:<kind>/<name>`.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::new("iam", "", Some(self.account), &format!("{}/{}", self.kind.as_str(), self.name))
+    }
+}
