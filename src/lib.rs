@@ -7,4 +7,5 @@ pub mod ctx;
 pub mod error;
 pub mod names;
 pub mod ops;
+pub mod pb;
 pub mod secret;
