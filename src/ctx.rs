@@ -22,6 +22,19 @@ pub struct Ctx {
     pub secure: bool,
     /// What the client calls itself, at most 256 characters.
     pub user_agent: Arc<str>,
+    /// How a change is to be carried out; the gate alone reads it.
+    pub mutation: Mutation,
+}
+
+/// How a change is to be carried out (decision 25).
+#[derive(Clone, Debug, Default)]
+pub struct Mutation {
+    /// Check everything, change nothing.
+    pub validate_only: bool,
+    /// A repeated call under this id answers as the first.
+    pub request_id: Option<Uid>,
+    /// The version that the thing to be changed must have.
+    pub etag: Option<String>,
 }
 
 /// Who is calling.

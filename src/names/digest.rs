@@ -1,4 +1,4 @@
-use super::Error;
+use super::{Error, text_serde};
 use std::fmt;
 
 /// The hash function of a digest.
@@ -87,6 +87,8 @@ impl Digest {
         &self.bytes[..self.algorithm.len()]
     }
 }
+
+text_serde!(Digest);
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

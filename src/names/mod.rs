@@ -45,6 +45,24 @@ impl Error {
     }
 }
 
+/// Implements serde for a name through its `Display` and `FromStr`.
+macro_rules! text_serde {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use text_serde;
+
 /// Implements `Display`, `Debug`, `AsRef<str>`, `TryFrom<String>` and serde for a name that wraps text
 /// and has `parse(&str) -> Result<Self, Error>` and `as_str(&self) -> &str`.
 macro_rules! text_name {
@@ -70,17 +88,7 @@ macro_rules! text_name {
                 Self::parse(text)
             }
         }
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(self.as_str())
-            }
-        }
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-                Self::parse(&text).map_err(serde::de::Error::custom)
-            }
-        }
+        $crate::names::text_serde!($name);
     };
 }
 pub(crate) use text_name;

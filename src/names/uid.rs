@@ -1,4 +1,4 @@
-use super::Error;
+use super::{Error, text_serde};
 use std::fmt;
 
 /// An id that the application makes: 128 random bits, written as a UUID.
@@ -31,6 +31,8 @@ impl Uid {
         &self.0
     }
 }
+
+text_serde!(Uid);
 
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,11 +13,6 @@ CREATE TABLE organization (
   home_region TEXT NOT NULL,
   created_at BIGINT NOT NULL
 );
-CREATE TABLE regions (
-  name TEXT NOT NULL PRIMARY KEY,
-  endpoint TEXT NOT NULL,
-  peer_address TEXT NOT NULL
-);
 CREATE TABLE token_keys (
   id BIGINT NOT NULL PRIMARY KEY,
   sealed BYTEA NOT NULL,

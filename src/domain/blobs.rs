@@ -1,0 +1,189 @@
+//! Blobs as a repository's callers see them: existence by the (repository, blob) edge, reading under a lease.
+
+use super::{App, keyring};
+use crate::authz::permit::Allowed;
+use crate::blobs::Reader;
+use crate::ctx::Ctx;
+use crate::error::{Error, Reason, Result};
+use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddress};
+use crate::keys::envelope::DataKey;
+use crate::keys::open::{Envelope, Opener};
+use crate::keys::seal::Part;
+use crate::names::{Digest, RepositoryRef, Uid};
+use crate::ops::Op;
+use crate::store::Tx;
+use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
+use crate::store::images::EdgeKind;
+use bytes::Bytes;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Chunks that wait between disk and socket for each pull: 2 MiB.
+const CHUNKS_WAITING: usize = 2;
+
+/// A blob that may be read.
+pub struct Blob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    reader: Reader,
+    lease: Option<Lease>,
+}
+
+struct DeleteBlob {
+    digest: Digest,
+}
+
+impl Change for DeleteBlob {
+    type Resource = Repository;
+    type Out = ();
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        if !tx.link_exists(repository.uid, &self.digest).await? {
+            return Err(missing(&self.digest));
+        }
+        if tx.edge_parent_exists(repository.uid, &self.digest, EdgeKind::Blob).await? {
+            let text = format!("blob {} is part of an image of this repository; delete the image first", self.digest);
+            return Err(Error::new(Reason::Unsupported, text).with("digest", self.digest));
+        }
+        Ok(tx.link_delete(repository.uid, &self.digest).await?)
+    }
+}
+
+/// Adds a link to an object that another repository of the account holds under the same key.
+pub(super) struct LinkBlob {
+    pub(super) digest: Digest,
+    pub(super) blob: Uid,
+    pub(super) key: WrappedKey,
+    pub(super) link: LinkRow,
+}
+
+impl Change for LinkBlob {
+    type Resource = Repository;
+    /// Whether the object was still there.
+    type Out = bool;
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<bool> {
+        let link = LinkRow {
+            repository: repository.uid,
+            digest: self.digest,
+            blob: self.blob,
+            key: self.key.clone(),
+            ..self.link.clone()
+        };
+        Ok(tx.link_insert(&link, self.link.lease_until).await?)
+    }
+}
+
+impl App {
+    /// The size of a blob, if the repository holds it.
+    ///
+    /// # Errors
+    /// When the caller may not, or the repository does not hold it.
+    pub async fn head_blob(&self, ctx: &Ctx, address: &RepositoryRef, digest: Digest) -> Result<u64> {
+        let asked = RepositoryAddress::of(address, Object::Blob(digest));
+        let mut view = self.gate.read::<Repository>(ctx, Op::BatchCheckLayerAvailability, &asked).await?;
+        let (repository, mut tx) = view.parts();
+        let found = tx.link(repository.uid, &digest).await?;
+        found.map(|(_, blob)| blob.size).ok_or_else(|| missing(&digest))
+    }
+
+    /// Opens a blob for reading.
+    ///
+    /// # Errors
+    /// When the caller may not, the repository does not hold it, or its key cannot be used.
+    pub async fn get_blob(&self, ctx: &Ctx, address: &RepositoryRef, digest: Digest) -> Result<Blob> {
+        let asked = RepositoryAddress::of(address, Object::Blob(digest));
+        let (mut view, lease) = self.gate.stream::<Repository>(ctx, Op::GetDownloadUrlForLayer, &asked).await?;
+        let (repository, mut tx) = view.parts();
+        let found = tx.link(repository.uid, &digest).await?;
+        let repository = view.into_allowed();
+        let (link, blob) = found.ok_or_else(|| missing(&digest))?;
+        let reader = self.open_blob(&repository, &link, &blob).await?;
+        Ok(Blob { digest, size: blob.size, reader, lease: Some(lease) })
+    }
+
+    /// Removes a blob from a repository; the object goes when nothing links it.
+    ///
+    /// # Errors
+    /// When the caller may not, the repository does not hold it, or an image names it.
+    pub async fn delete_blob(&self, ctx: &Ctx, address: &RepositoryRef, digest: Digest) -> Result<()> {
+        let asked = RepositoryAddress::of(address, Object::Blob(digest));
+        self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteBlob { digest }).await
+    }
+
+    /// Opens a blob through a repository's link.
+    pub(crate) async fn open_blob(&self, repository: &Repository, link: &LinkRow, blob: &BlobRow) -> Result<Reader> {
+        let data_key = self.data_key(repository, link, blob).await?;
+        let envelope = Envelope {
+            account: blob.account,
+            blob: blob.uid,
+            digest: blob.digest,
+            size: blob.size,
+            segment: blob.segment,
+            parts: Part::read_table(&blob.parts)?,
+            commitment: blob.commitment,
+        };
+        self.blobs.reader(blob.account, blob.uid, Opener::new(&data_key, envelope)?).await
+    }
+
+    /// A blob's data key, through a repository's link.
+    pub(crate) async fn data_key(&self, repository: &Repository, link: &LinkRow, blob: &BlobRow) -> Result<DataKey> {
+        let branch = self.branch(&repository.row, &repository.address, link.key.branch_version).await?;
+        keyring::unwrap(&branch, &link.key, &repository.address, repository.uid, blob.uid, &blob.commitment)
+    }
+}
+
+impl Blob {
+    /// A blob that a job of the server reads, without a lease.
+    pub(crate) fn unleased(digest: Digest, size: u64, reader: Reader) -> Self {
+        Self { digest, size, reader, lease: None }
+    }
+
+    /// The bytes of a range, in order. The stream ends with an error, never early, when bytes at rest are damaged or
+    /// the caller's right ends.
+    #[must_use]
+    pub fn stream(self, range: Range<u64>) -> mpsc::Receiver<Result<Bytes>> {
+        let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+        tokio::spawn(async move {
+            let failed = self.pump(range, &sender).await;
+            if let Err(error) = failed {
+                tracing::warn!(blob = %self.digest, error = ?error, "a blob's transfer was cut");
+                // The receiver may be gone; then nobody is left to be told.
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+        receiver
+    }
+
+    async fn pump(&self, range: Range<u64>, sender: &mpsc::Sender<Result<Bytes>>) -> Result<()> {
+        let mut renewal = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
+        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for chunk in self.reader.plan(range) {
+            let permit = loop {
+                tokio::select! {
+                    permit = sender.reserve() => break permit,
+                    _ = renewal.tick() => self.renew().await?,
+                }
+            };
+            let Ok(permit) = permit else { return Ok(()) };
+            permit.send(Ok(self.reader.read(chunk).await?));
+        }
+        Ok(())
+    }
+
+    async fn renew(&self) -> Result<()> {
+        match &self.lease {
+            Some(lease) => lease.renew().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What an authorized caller hears of a blob that the repository does not hold.
+pub(crate) fn missing(digest: &Digest) -> Error {
+    Error::new(Reason::LayerNotFound, format!("blob {digest} is unknown to this repository")).with("digest", digest)
+}
+

@@ -1,0 +1,111 @@
+//! The first start of a region: its organization, the first token key, the first accounts.
+
+use super::directory::{NewAccessKey, TOKEN_KEY};
+use super::App;
+use crate::ctx::{Caller, Ctx, Mutation};
+use crate::error::{Error, Reason, Result};
+use crate::identity::token::{TokenKey, TokenKeys};
+use crate::names::{AccountId, Region, Uid};
+use crate::store::directory::{Account, Organization, TokenKeyRow};
+use crate::store::{self, Apply, Done, Tx};
+use std::sync::{Arc, PoisonError};
+
+/// Makes the organization known to this region; in its home region also makes the first token key.
+struct Found {
+    organization: Organization,
+    token_key: Option<TokenKeyRow>,
+    now: crate::clock::Timestamp,
+}
+
+impl Apply for Found {
+    type Out = ();
+    type Error = store::Error;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<()>, store::Error> {
+        tx.organization_insert(&self.organization, self.now).await?;
+        if let Some(key) = &self.token_key
+            && tx.token_key_list().await?.is_empty()
+        {
+            tx.token_key_put(key).await?;
+            tx.directory_note("token-key", &key.id.to_string(), self.now).await?;
+        }
+        Ok(Done::Commit(()))
+    }
+}
+
+impl App {
+    /// Makes the organization known here, once, and loads the token keys.
+    ///
+    /// # Errors
+    /// When this store belongs to another organization.
+    pub async fn found(&self, uid: Option<Uid>, home_region: &Region) -> Result<Organization> {
+        let known = self.store.snapshot().await?.tx().organization().await?;
+        let organization = match (known, uid) {
+            (Some(known), Some(uid)) if known.uid != uid => {
+                let text = format!("this store belongs to organization {}, not to {uid}; use another data folder", known.uid);
+                return Err(Error::new(Reason::InvalidArgument, text));
+            }
+            (Some(known), _) => known,
+            (None, uid) => {
+                Organization { uid: uid.unwrap_or_else(|| self.clock.uid()), home_region: home_region.clone() }
+            }
+        };
+        let now = self.clock.now();
+        let token_key = if *home_region == self.settings.region {
+            let key = TokenKey::generate(1);
+            let sealed = self.root.seal(TOKEN_KEY, &key.id().to_be_bytes(), key.expose())?;
+            Some(TokenKeyRow { id: key.id(), sealed, created_at: now })
+        } else {
+            None
+        };
+        self.store.write(Arc::new(Found { organization: organization.clone(), token_key, now })).await?;
+        self.reload_token_keys().await?;
+        Ok(organization)
+    }
+
+    /// Reads the organization's token keys into memory; there are none before the directory has arrived.
+    ///
+    /// # Errors
+    /// When a key does not open under this region's root key.
+    pub async fn reload_token_keys(&self) -> Result<()> {
+        let mut snapshot = self.store.snapshot().await?;
+        let mut tx = snapshot.tx();
+        let (rows, organization) = (tx.token_key_list().await?, tx.organization().await?);
+        let Some(organization) = organization.filter(|_| !rows.is_empty()) else { return Ok(()) };
+        let mut keys = Vec::with_capacity(rows.len());
+        for row in rows {
+            let secret = self.root.open(TOKEN_KEY, &row.id.to_be_bytes(), &row.sealed)?;
+            keys.push(TokenKey::new(row.id, secret.expose())?);
+        }
+        let keys = TokenKeys::new(organization.uid, keys)?;
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+        Ok(())
+    }
+
+    /// Makes the first accounts of an organization; those that are there already are left alone.
+    ///
+    /// # Errors
+    /// When this is not the home region, or the store fails.
+    pub async fn first_account(&self, name: &str, id: AccountId) -> Result<Option<(Account, NewAccessKey)>> {
+        match self.create_account(&self.system("bootstrap"), name, Some(id)).await {
+            Ok(made) => Ok(Some(made)),
+            Err(error) if error.reason == Reason::AlreadyExists => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The context of a job of this server.
+    #[must_use]
+    pub fn system(&self, job: &'static str) -> Ctx {
+        Ctx {
+            caller: Caller::System(job),
+            region: self.settings.region.clone(),
+            request_id: self.clock.uid(),
+            now: self.clock.now(),
+            source_ip: None,
+            secure: true,
+            user_agent: "transship".into(),
+            mutation: Mutation::default(),
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Images: manifests with their tags, put whole or not at all, read by tag or digest, listed and removed.
+
+use super::manifest::{Manifest, RawManifest};
+use super::{App, keyring};
+use crate::authz::permit::Allowed;
+use crate::clock::Timestamp;
+use crate::ctx::Ctx;
+use crate::error::{Error, Reason, Result};
+use crate::gate::{Change, Object, Repository, RepositoryAddress};
+use crate::keys::envelope::DataKey;
+use crate::keys::open::Envelope;
+use crate::keys::seal::{self, Part, SEGMENT_BYTES};
+use crate::names::{Digest, MediaType, PageSize, RepositoryRef, Tag};
+use crate::ops::Op;
+use crate::store::Tx;
+use crate::store::images::{EdgeKind, ManifestRow, TagRow};
+use crate::store::streams::{self, ImageRef, NewChange};
+use bytes::Bytes;
+
+/// How a request names an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// By tag.
+    Tag(Tag),
+    /// By digest.
+    Digest(Digest),
+}
+
+impl Reference {
+    fn object(&self) -> Object {
+        match self {
+            Self::Tag(tag) => Object::Tag(tag.clone()),
+            Self::Digest(digest) => Object::Image(*digest),
+        }
+    }
+}
+
+/// An image's manifest as a client receives it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The digest of the manifest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: MediaType,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its bytes, exactly as pushed.
+    pub bytes: Bytes,
+}
+
+/// An image with its tags, for lists.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The manifest's row, its bytes still sealed.
+    pub manifest: ManifestRow,
+    /// The tags that point at it and that the caller may see.
+    pub tags: Vec<Tag>,
+}
+
+/// What a push led to.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Pushed {
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The manifest it refers to, if it does.
+    pub subject: Option<Digest>,
+}
+
+/// A manifest that is sealed and checked in itself, ready to be stored.
+pub(crate) struct SealedManifest {
+    pub(crate) row: ManifestRow,
+    pub(crate) edges: Vec<(EdgeKind, Digest)>,
+    /// Digests that the repository must hold as blobs.
+    pub(crate) blobs: Vec<Digest>,
+}
+
+impl SealedManifest {
+    /// Checks that the repository holds everything the manifest names, and stores it.
+    pub(crate) async fn store(&self, tx: &mut Tx<'_>) -> Result<()> {
+        let repository = self.row.repository;
+        for digest in &self.blobs {
+            if !tx.link_exists(repository, digest).await? {
+                let text = format!("the manifest names blob {digest}, which this repository does not hold; push it first");
+                return Err(Error::new(Reason::ReferenceNotFound, text).with("digest", digest));
+            }
+        }
+        for (kind, digest) in &self.edges {
+            if *kind == EdgeKind::Child && !tx.manifest_exists(repository, digest).await? {
+                let text =
+                    format!("the index names manifest {digest}, which this repository does not hold; push it first");
+                return Err(Error::new(Reason::ReferenceNotFound, text).with("digest", digest));
+            }
+        }
+        Ok(tx.manifest_insert(&self.row, &self.edges).await?)
+    }
+}
+
+struct PutImage {
+    manifest: SealedManifest,
+    tag: Option<Tag>,
+    origin: String,
+    now: Timestamp,
+}
+
+impl Change for PutImage {
+    type Resource = Repository;
+    type Out = ();
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        let digest = self.manifest.row.digest;
+        let known = tx.manifest_exists(repository.uid, &digest).await?;
+        self.manifest.store(tx).await?;
+        let tag = match &self.tag {
+            Some(tag) => self.set_tag(repository, tx, tag).await?,
+            None => None,
+        };
+        if known && tag.is_none() {
+            return Ok(());
+        }
+        let image = ImageRef { repository: repository.uid, digest, tag };
+        append(tx, repository, image, self.now).await
+    }
+}
+
+impl PutImage {
+    /// Points the tag here; `None` when it did already.
+    async fn set_tag(&self, repository: &Repository, tx: &mut Tx<'_>, tag: &Tag) -> Result<Option<(Tag, i64)>> {
+        let digest = self.manifest.row.digest;
+        let before = tx.tag(repository.uid, tag).await?;
+        if before.as_ref().is_some_and(|row| row.digest == digest && row.origin == self.origin) {
+            return Ok(None);
+        }
+        let version = before.map_or(0, |row| row.version) + 1;
+        let row = TagRow { tag: tag.clone(), digest, version, origin: self.origin.clone() };
+        tx.tag_put(repository.uid, &row, self.now).await?;
+        Ok(Some((tag.clone(), version)))
+    }
+}
+
+/// Appends an image change to its registry's stream, in the repository's shard.
+async fn append(tx: &mut Tx<'_>, repository: &Repository, image: ImageRef, now: Timestamp) -> Result<()> {
+    let shards = tx.registry(repository.account).await?.map_or(1, |registry| registry.shards);
+    let shard = repository.shard(shards);
+    let change = NewChange { kind: "image", subject: repository.name.to_string(), image: Some(image) };
+    tx.stream_append(&streams::registry(repository.account), shard, now, &change).await?;
+    Ok(())
+}
+
+struct DeleteImage {
+    reference: Reference,
+}
+
+impl Change for DeleteImage {
+    type Resource = Repository;
+    type Out = ();
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        let gone = match &self.reference {
+            Reference::Tag(tag) => tx.tag_delete(repository.uid, tag).await?,
+            Reference::Digest(digest) => tx.manifest_delete(repository.uid, digest).await?,
+        };
+        if gone { Ok(()) } else { Err(missing(&self.reference)) }
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        format!("{:?}", self.reference).into_bytes()
+    }
+}
+
+impl App {
+    /// Stores a manifest, under a tag if the reference is one.
+    ///
+    /// # Errors
+    /// When the caller may not, the manifest cannot be read, its digest is not the one named, or it names something
+    /// that the repository does not hold.
+    pub async fn put_image(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        reference: Reference,
+        media_type: Option<&str>,
+        bytes: Bytes,
+    ) -> Result<Pushed> {
+        let object = reference.object();
+        let repository = self.repository_for_push(ctx, Op::PutImage, address, object.clone()).await?;
+        let raw = RawManifest::new(media_type, bytes)?;
+        if let Reference::Digest(claimed) = &reference
+            && *claimed != raw.digest
+        {
+            let text = format!("the manifest hashes to {}, not to {claimed}; nothing was stored", raw.digest);
+            return Err(Error::new(Reason::DigestMismatch, text).with("digest", raw.digest));
+        }
+        let manifest = self.seal_manifest(&repository, &raw, ctx.now).await?;
+        let pushed = Pushed { digest: raw.digest, subject: manifest.row.subject };
+        let tag = match reference {
+            Reference::Tag(tag) => Some(tag),
+            Reference::Digest(_) => None,
+        };
+        let origin = self.origin(repository.account);
+        let change = PutImage { manifest, tag, origin, now: ctx.now };
+        self.gate.write(ctx, Op::PutImage, &RepositoryAddress::of(address, object), change).await?;
+        Ok(pushed)
+    }
+
+    /// The registry of an account here, as tags remember who set them.
+    pub(crate) fn origin(&self, account: crate::names::AccountId) -> String {
+        format!("{account}/{}", self.settings.region)
+    }
+
+    /// Parses and seals a manifest for a repository.
+    pub(crate) async fn seal_manifest(
+        &self,
+        repository: &Repository,
+        raw: &RawManifest,
+        now: Timestamp,
+    ) -> Result<SealedManifest> {
+        let manifest = Manifest::parse(raw)?;
+        let branch = self.current_branch(repository).await?;
+        let (data_key, uid) = (DataKey::generate()?, self.clock.uid());
+        let (sealed, sealing) = seal::seal_bytes(&data_key, repository.account, uid, &raw.bytes);
+        let key =
+            keyring::wrap(&branch, repository.branch_version, &data_key, repository, uid, sealing.commitment());
+        let size = raw.bytes.len() as u64;
+        let row = ManifestRow {
+            repository: repository.uid,
+            digest: raw.digest,
+            media_type: raw.media_type.clone(),
+            artifact_type: manifest.artifact_type.clone(),
+            annotations: manifest.annotations_json(),
+            subject: manifest.subject.as_ref().map(|subject| subject.digest),
+            size,
+            total_size: size.saturating_add(manifest.content_size()),
+            uid,
+            key,
+            parts: Part::write_table(sealing.parts()),
+            commitment: *sealing.commitment(),
+            sealed,
+            pushed_at: now,
+        };
+        Ok(SealedManifest { row, edges: edges(&manifest), blobs: required_blobs(&manifest) })
+    }
+
+    /// Reads an image.
+    ///
+    /// # Errors
+    /// When the caller may not, there is none, or its key cannot be used.
+    pub async fn get_image(&self, ctx: &Ctx, address: &RepositoryRef, reference: &Reference) -> Result<Image> {
+        let (repository, row) = self.find_image(ctx, address, reference).await?;
+        let bytes = self.open_manifest(&repository, &row).await?;
+        Ok(Image { digest: row.digest, media_type: row.media_type, size: row.size, bytes })
+    }
+
+    /// Finds an image without opening it; its bytes are empty.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is none.
+    pub async fn head_image(&self, ctx: &Ctx, address: &RepositoryRef, reference: &Reference) -> Result<Image> {
+        let (_, row) = self.find_image(ctx, address, reference).await?;
+        Ok(Image { digest: row.digest, media_type: row.media_type, size: row.size, bytes: Bytes::new() })
+    }
+
+    async fn find_image(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        reference: &Reference,
+    ) -> Result<(Allowed<Repository>, ManifestRow)> {
+        let asked = RepositoryAddress::of(address, reference.object());
+        let mut view = self.gate.read::<Repository>(ctx, Op::BatchGetImage, &asked).await?;
+        let (repository, mut tx) = view.parts();
+        let row = match reference {
+            Reference::Tag(tag) => tx.manifest_by_tag(repository.uid, tag).await?,
+            Reference::Digest(digest) => tx.manifest(repository.uid, digest).await?,
+        };
+        let row = row.ok_or_else(|| missing(reference))?;
+        Ok((view.into_allowed(), row))
+    }
+
+    /// A manifest's bytes.
+    pub(crate) async fn open_manifest(&self, repository: &Repository, row: &ManifestRow) -> Result<Bytes> {
+        let branch = self.branch(&repository.row, &repository.address, row.key.branch_version).await?;
+        let data_key =
+            keyring::unwrap(&branch, &row.key, &repository.address, repository.uid, row.uid, &row.commitment)?;
+        let envelope = Envelope {
+            account: repository.account,
+            blob: row.uid,
+            digest: row.digest,
+            size: row.size,
+            segment: SEGMENT_BYTES,
+            parts: Part::read_table(&row.parts)?,
+            commitment: row.commitment,
+        };
+        Ok(crate::keys::open::open_bytes(&data_key, envelope, &row.sealed)?)
+    }
+
+    /// Removes a tag, or an image with all its tags.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is none.
+    pub async fn delete_image(&self, ctx: &Ctx, address: &RepositoryRef, reference: Reference) -> Result<()> {
+        let asked = RepositoryAddress::of(address, reference.object());
+        self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteImage { reference }).await
+    }
+
+    /// Up to `limit` tags after one, in order; only those the caller may see.
+    ///
+    /// # Errors
+    /// When the caller may not list, or there is no such repository.
+    pub async fn list_tags(&self, ctx: &Ctx, address: &RepositoryRef, after: &str, limit: u32) -> Result<Vec<Tag>> {
+        let asked = RepositoryAddress::of(address, Object::AnyTag);
+        let mut view = self.gate.read::<Repository>(ctx, Op::ListImages, &asked).await?;
+        let (mut visible, mut after) = (Vec::new(), after.to_owned());
+        loop {
+            let (repository, mut tx) = view.parts();
+            let page: Vec<Tag> =
+                tx.tag_list(repository.uid, &after, limit).await?.into_iter().map(|row| row.tag).collect();
+            let Some(last) = page.last().map(ToString::to_string) else { return Ok(visible) };
+            visible.extend(view.visible_tags(page).await?);
+            visible.truncate(limit as usize);
+            if visible.len() == limit as usize {
+                return Ok(visible);
+            }
+            after = last;
+        }
+    }
+
+    /// A page of images after a digest, with the tags the caller may see.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is no such repository.
+    pub async fn list_images(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        after: &str,
+        size: PageSize,
+    ) -> Result<Vec<Listed>> {
+        let asked = RepositoryAddress::of(address, Object::AnyTag);
+        let mut view = self.gate.read::<Repository>(ctx, Op::DescribeImages, &asked).await?;
+        let (repository, mut tx) = view.parts();
+        let uid = repository.uid;
+        let rows = tx.manifest_list(uid, after, size).await?;
+        let mut listed = Vec::with_capacity(rows.len());
+        for manifest in rows {
+            if !view.allows_object(Object::Image(manifest.digest)).await? {
+                continue;
+            }
+            let tags = view.parts().1.tags_of_manifest(uid, &manifest.digest).await?;
+            let tags = view.visible_tags(tags).await?;
+            listed.push(Listed { manifest, tags });
+        }
+        Ok(listed)
+    }
+
+    /// The manifests that name another as their subject and that the caller may read.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is no such repository.
+    pub async fn list_referrers(&self, ctx: &Ctx, address: &RepositoryRef, subject: Digest) -> Result<Vec<ManifestRow>> {
+        let asked = RepositoryAddress::of(address, Object::Image(subject));
+        let mut view = self.gate.read::<Repository>(ctx, Op::ListImageReferrers, &asked).await?;
+        let (repository, mut tx) = view.parts();
+        let rows = tx.referrer_list(repository.uid, &subject).await?;
+        let mut visible = Vec::with_capacity(rows.len());
+        for row in rows {
+            if view.allows_object(Object::Image(row.digest)).await? {
+                visible.push(row);
+            }
+        }
+        Ok(visible)
+    }
+}
+
+impl Repository {
+    /// The shard of its registry's stream that its changes go to; one repository lies in one shard.
+    #[must_use]
+    pub fn shard(&self, shards: u32) -> u32 {
+        let [a, b, c, d, ..] = *self.uid.bytes();
+        u32::from_be_bytes([a, b, c, d]) % shards.max(1)
+    }
+}
+
+fn edges(manifest: &Manifest) -> Vec<(EdgeKind, Digest)> {
+    let blobs = manifest.config.iter().chain(&manifest.layers).map(|d| (EdgeKind::Blob, d.digest));
+    let children = manifest.children.iter().map(|d| (EdgeKind::Child, d.digest));
+    let subject = manifest.subject.iter().map(|d| (EdgeKind::Subject, d.digest));
+    blobs.chain(children).chain(subject).collect()
+}
+
+/// The blobs a manifest cannot do without; layers that may not be distributed need not be here.
+pub(crate) fn required_blobs(manifest: &Manifest) -> Vec<Digest> {
+    manifest
+        .config
+        .iter()
+        .chain(manifest.layers.iter().filter(|layer| layer.distributable()))
+        .map(|descriptor| descriptor.digest)
+        .collect()
+}
+
+fn missing(reference: &Reference) -> Error {
+    // SPEC: Amazon ECR user guide, text of MANIFEST_UNKNOWN.
+    let (key, value) = match reference {
+        Reference::Tag(tag) => ("tag", tag.to_string()),
+        Reference::Digest(digest) => ("digest", digest.to_string()),
+    };
+    Error::new(Reason::ImageNotFound, "Requested image not found").with(key, value)
+}

@@ -1,0 +1,136 @@
+//! KMS keys of accounts, branch keys of repositories, and the data keys they wrap.
+
+use super::App;
+use crate::authz::permit::Allowed;
+use crate::ctx::Ctx;
+use crate::error::{Error, Reason, Result};
+use crate::gate::{Change, Keyring, Repository};
+use crate::keys::envelope::{self, BranchKey, DataKey, Link};
+use crate::keys::kms::{Context, KeyInfo};
+use crate::names::{AccountId, Arn, RepositoryRef, Uid};
+use crate::ops::Op;
+use crate::store::Tx;
+use crate::store::blobs::WrappedKey;
+use crate::store::repositories::{BranchKeyRow, RepositoryRow};
+use std::sync::Arc;
+
+/// What the default key of an account's registry is called.
+const DEFAULT_KEY: &str = "default key of the account's registry";
+
+/// Nothing to change in the store: the KMS keeps the key. The gate still authorizes and audits.
+struct Noted;
+
+impl Change for Noted {
+    type Resource = Keyring;
+    type Out = ();
+
+    async fn apply(&self, _: &Allowed<Keyring>, _: &mut Tx<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl App {
+    /// Makes a KMS key in an account.
+    ///
+    /// # Errors
+    /// When the caller may not, or the KMS does not answer.
+    pub async fn create_key(&self, ctx: &Ctx, account: AccountId, description: &str) -> Result<KeyInfo> {
+        if description.chars().count() > 256 {
+            return Err(Error::invalid("description", "at most 256 characters"));
+        }
+        self.gate.write(ctx, Op::CreateKey, &account, Noted).await?;
+        Ok(self.kms.create_key(account, &self.settings.region, description).await?)
+    }
+
+    /// An account's KMS keys.
+    ///
+    /// # Errors
+    /// When the caller may not, or the KMS does not answer.
+    pub async fn list_keys(&self, ctx: &Ctx, account: AccountId) -> Result<Vec<KeyInfo>> {
+        self.gate.read::<Keyring>(ctx, Op::ListKeys, &account).await?;
+        Ok(self.kms.list_keys(account).await?)
+    }
+
+    /// Enables or disables a KMS key; a disabled one stops opening anything at once.
+    ///
+    /// # Errors
+    /// When the caller may not, the key is missing, or the KMS does not answer.
+    pub async fn set_key_enabled(&self, ctx: &Ctx, account: AccountId, key: &Arn, enabled: bool) -> Result<KeyInfo> {
+        self.gate.write(ctx, Op::SetKeyState, &account, Noted).await?;
+        if key.account() != Some(account) {
+            let text = format!("account {account} has no key {key}");
+            return Err(Error::new(Reason::NotFound, text).with("key", key));
+        }
+        self.kms.set_enabled(key, enabled).await?;
+        self.branches.forget_key(key);
+        Ok(self.kms.describe_key(key).await?)
+    }
+
+    /// The KMS key for a new repository: the one asked for, else the account's default, made when it is missing.
+    pub(super) async fn key_for(&self, account: AccountId, asked: Option<Arn>, default: Option<Arn>) -> Result<Arn> {
+        let Some(key) = asked.or(default) else {
+            return Ok(self.kms.create_key(account, &self.settings.region, DEFAULT_KEY).await?.arn);
+        };
+        if key.account() != Some(account) || key.region() != self.settings.region.as_str() {
+            let text = format!("{key} is not a key of account {account} in {}", self.settings.region);
+            return Err(Error::invalid("kms_key_arn", text));
+        }
+        self.kms.describe_key(&key).await?;
+        Ok(key)
+    }
+
+    /// A new branch key for a repository, wrapped by its KMS key.
+    pub(super) async fn new_branch(&self, key: &Arn, repository: &RepositoryRef) -> Result<BranchKeyRow> {
+        let (_, wrapped) = self.kms.generate_data_key(key, &context(repository)).await?;
+        Ok(BranchKeyRow { version: 1, kms_key: key.clone(), wrapped })
+    }
+
+    /// A repository's branch key, from the cache or by one call to the KMS.
+    pub(crate) async fn branch(&self, repository: &RepositoryRow, address: &RepositoryRef, version: u32) -> Result<Arc<BranchKey>> {
+        if let Some(branch) = self.branches.peek(repository.uid, version) {
+            return Ok(branch);
+        }
+        let row = self.store.snapshot().await?.tx().branch_key(repository.uid, version).await?;
+        let row = row.ok_or_else(|| {
+            Error::new(Reason::DataLoss, format!("branch key {version} of repository {} is missing", repository.name))
+        })?;
+        let arn = address.arn();
+        Ok(self.branches.get(&*self.kms, repository.uid, version, &row.kms_key, &row.wrapped, &arn).await?)
+    }
+
+    /// The branch key for new objects of a repository.
+    pub(crate) async fn current_branch(&self, repository: &Repository) -> Result<Arc<BranchKey>> {
+        self.branch(&repository.row, &repository.address, repository.branch_version).await
+    }
+}
+
+/// The encryption context of a repository's branch keys, as ECR's: existing key policies keep working.
+fn context(repository: &RepositoryRef) -> Context {
+    Context::repository(&repository.arn())
+}
+
+/// Wraps an object's data key for a repository.
+pub(crate) fn wrap(
+    branch: &BranchKey,
+    branch_version: u32,
+    data_key: &DataKey,
+    repository: &Repository,
+    object: Uid,
+    commitment: &[u8; 32],
+) -> WrappedKey {
+    let link = envelope::wrap_link(branch, data_key, &repository.arn(), repository.uid, object, commitment);
+    WrappedKey { branch_version, salt: link.salt, wrapped: link.wrapped }
+}
+
+/// Unwraps an object's data key through a repository's link.
+pub(crate) fn unwrap(
+    branch: &BranchKey,
+    key: &WrappedKey,
+    repository: &RepositoryRef,
+    repository_uid: Uid,
+    object: Uid,
+    commitment: &[u8; 32],
+) -> Result<DataKey> {
+    let link = Link { salt: key.salt, wrapped: key.wrapped };
+    Ok(envelope::unwrap_link(branch, &link, &repository.arn(), repository_uid, object, commitment)?)
+}

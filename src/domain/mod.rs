@@ -1,0 +1,132 @@
+//! The rules of the product: what it means to push, pull, share and replicate.
+//!
+//! A surface calls one function here; the function does slow work (KMS, blobs) after a check and outside any
+//! transaction, then hands the gate a change. No wire format and no SQL below this line.
+
+pub mod access;
+pub mod blobs;
+pub mod bootstrap;
+pub mod directory;
+pub mod grants;
+pub mod images;
+pub mod keyring;
+pub mod manifest;
+pub mod policies;
+pub mod registries;
+pub mod replication;
+pub mod repositories;
+pub mod sweep;
+pub mod trust;
+pub mod uploads;
+
+use crate::blobs::BlobStore;
+use crate::clock::Clock;
+use crate::gate::Gate;
+use crate::identity::replay::ReplayCache;
+use crate::identity::token::TokenKeys;
+use crate::keys::branch::BranchCache;
+use crate::keys::embedded::RootKey;
+use crate::keys::kms::Kms;
+use crate::names::{Region, Uid};
+use crate::store::Store;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+/// What the domain needs to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The region this server is.
+    pub region: Region,
+    /// Whether new registries make repositories on push.
+    pub create_on_push: bool,
+    /// Shards of a new registry's change stream: 1 on SQLite, 16 on PostgreSQL (decision 27).
+    pub shards: u32,
+    /// How long an upload without progress is kept; registries commonly allow a day.
+    pub upload_ttl: Duration,
+    /// How long a blob stays without a manifest that names it.
+    pub link_lease: Duration,
+    /// Where clients reach this region, as printed in repository addresses.
+    pub endpoint: String,
+}
+
+/// One region's domain: everything a request or job works with.
+pub struct App {
+    pub(crate) gate: Gate,
+    pub(crate) store: Store,
+    pub(crate) blobs: BlobStore,
+    pub(crate) kms: Arc<dyn Kms>,
+    pub(crate) branches: BranchCache,
+    pub(crate) root: RootKey,
+    pub(crate) clock: Clock,
+    pub(crate) settings: Settings,
+    pub(crate) tokens: RwLock<Option<Arc<TokenKeys>>>,
+    pub(crate) proofs: ReplayCache,
+    pub(crate) faults: crate::domain::replication::Faults,
+    writing: Mutex<HashSet<Uid>>,
+}
+
+impl App {
+    /// Puts the parts together. Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        blobs: BlobStore,
+        kms: Arc<dyn Kms>,
+        branches: BranchCache,
+        root: RootKey,
+        clock: Clock,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            gate: Gate::new(store.clone(), clock.clone()),
+            store,
+            blobs,
+            kms,
+            branches,
+            root,
+            clock,
+            settings,
+            tokens: RwLock::default(),
+            proofs: ReplayCache::default(),
+            faults: replication::Faults::default(),
+            writing: Mutex::default(),
+        }
+    }
+
+    /// The gate, for the surfaces' own needs such as flushing audit rows at shutdown.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes the right to write to an upload; `None` while another request has it.
+    pub(crate) fn writing(self: &Arc<Self>, upload: Uid) -> Option<Writing> {
+        let taken = self.writing.lock().unwrap_or_else(PoisonError::into_inner).insert(upload);
+        taken.then(|| Writing { app: self.clone(), upload })
+    }
+}
+
+/// The right to write to an upload, given back on drop.
+pub(crate) struct Writing {
+    app: Arc<App>,
+    upload: Uid,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.app.writing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.upload);
+    }
+}

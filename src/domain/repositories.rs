@@ -1,0 +1,235 @@
+//! Repositories: made with their first branch key, found, listed, removed; and their policies.
+
+use super::App;
+use super::policies::Written;
+use crate::authz::permit::Allowed;
+use crate::authz::policy::Kind;
+use crate::ctx::Ctx;
+use crate::error::{Error, Reason, Result};
+use crate::gate::{Change, NewRepository, Object, Registry, Repository, RepositoryAddress};
+use crate::names::{AccountId, Arn, PageSize, RepositoryRef};
+use crate::ops::Op;
+use crate::store::Tx;
+use crate::store::registries;
+use crate::store::repositories::{BranchKeyRow, RepositoryRow};
+
+struct CreateRepository {
+    row: RepositoryRow,
+    branch: BranchKeyRow,
+    registry: registries::Registry,
+}
+
+impl Change for CreateRepository {
+    type Resource = NewRepository;
+    type Out = RepositoryRow;
+
+    async fn apply(&self, _: &Allowed<NewRepository>, tx: &mut Tx<'_>) -> Result<RepositoryRow> {
+        tx.registry_insert(&self.registry, self.row.created_at).await?;
+        tx.registry_key_set(self.row.account, &self.row.kms_key).await?;
+        if tx.repository_insert(&self.row, &self.branch).await? {
+            return Ok(self.row.clone());
+        }
+        let RepositoryRow { account, name, .. } = &self.row;
+        let text = format!("The repository with name '{name}' already exists in the registry with id '{account}'");
+        Err(Error::new(Reason::AlreadyExists, text).with("repository", name))
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        self.row.name.as_str().as_bytes().to_vec()
+    }
+}
+
+struct DeleteRepository {
+    force: bool,
+}
+
+impl Change for DeleteRepository {
+    type Resource = Repository;
+    type Out = ();
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        if !self.force && tx.repository_has_images(repository.uid).await? {
+            let text = format!(
+                "The repository with name '{}' in registry with id '{}' cannot be deleted because it still contains images; \
+                 delete them first, or force",
+                repository.name, repository.account
+            );
+            return Err(Error::new(Reason::RepositoryNotEmpty, text).with("repository", &repository.name));
+        }
+        Ok(tx.repository_delete(repository.uid).await?)
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        vec![u8::from(self.force)]
+    }
+}
+
+struct SetPolicy {
+    policy: Option<Written>,
+    force: bool,
+}
+
+impl Change for SetPolicy {
+    type Resource = Repository;
+    type Out = ();
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        let stored = match &self.policy {
+            Some(policy) => Some(policy.bind(tx, self.force).await?),
+            None if repository.policy.is_none() => {
+                let text = format!("Repository policy does not exist for the repository with name '{}'", repository.name);
+                return Err(Error::new(Reason::NotFound, text));
+            }
+            None => None,
+        };
+        Ok(tx.repository_policy_set(repository.uid, stored.as_ref()).await?)
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        self.policy.as_ref().map_or_else(Vec::new, |policy| policy.text().as_bytes().to_vec())
+    }
+}
+
+impl App {
+    /// Makes a repository under the account's key or the one asked for.
+    ///
+    /// # Errors
+    /// When the caller may not, the name is taken, or the key cannot be used.
+    pub async fn create_repository(&self, ctx: &Ctx, address: &RepositoryRef, key: Option<Arn>) -> Result<RepositoryRow> {
+        let asked = RepositoryAddress::whole(address);
+        let mut view = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await?;
+        let (_, mut tx) = view.parts();
+        if ctx.mutation.request_id.is_none() && tx.repository(address.account, &address.name).await?.is_some() {
+            let text =
+                format!("The repository with name '{}' already exists in the registry with id '{}'", address.name, address.account);
+            return Err(Error::new(Reason::AlreadyExists, text).with("repository", &address.name));
+        }
+        let registry = tx.registry(address.account).await?;
+        drop(view);
+        let default = registry.as_ref().and_then(|registry| registry.kms_key.clone());
+        let key = self.key_for(address.account, key, default).await?;
+        let branch = self.new_branch(&key, address).await?;
+        let row = RepositoryRow {
+            uid: self.clock.uid(),
+            account: address.account,
+            name: address.name.clone(),
+            kms_key: key,
+            branch_version: branch.version,
+            policy: None,
+            created_at: ctx.now,
+        };
+        let registry = registry.unwrap_or_else(|| self.new_registry(address.account));
+        let change = CreateRepository { row, branch, registry };
+        self.gate.write(ctx, Op::CreateRepository, &asked, change).await
+    }
+
+    /// Reads a repository.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is none.
+    pub async fn get_repository(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<RepositoryRow> {
+        let asked = RepositoryAddress::whole(address);
+        Ok(self.gate.read::<Repository>(ctx, Op::DescribeRepositories, &asked).await?.allowed().row.clone())
+    }
+
+    /// A page of a registry's repositories after a name.
+    ///
+    /// # Errors
+    /// When the caller may not.
+    pub async fn list_repositories(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        after: &str,
+        size: PageSize,
+    ) -> Result<Vec<RepositoryRow>> {
+        let mut view = self.gate.read::<Registry>(ctx, Op::ListRepositories, &account).await?;
+        let (_, mut tx) = view.parts();
+        Ok(tx.repository_list(account, after, size).await?)
+    }
+
+    /// Removes a repository; its objects lose their edges and are swept.
+    ///
+    /// # Errors
+    /// When the caller may not, there is none, or it holds images and `force` is not set.
+    pub async fn delete_repository(&self, ctx: &Ctx, address: &RepositoryRef, force: bool) -> Result<()> {
+        let asked = RepositoryAddress::whole(address);
+        self.gate.write(ctx, Op::DeleteRepository, &asked, DeleteRepository { force }).await
+    }
+
+    /// A repository's policy, as its author wrote it.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is none.
+    pub async fn repository_policy(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<String> {
+        let asked = RepositoryAddress::whole(address);
+        let view = self.gate.read::<Repository>(ctx, Op::GetRepositoryPolicy, &asked).await?;
+        view.allowed().policy.as_ref().map(|policy| policy.text.clone()).ok_or_else(|| {
+            let text = format!("Repository policy does not exist for the repository with name '{}'", address.name);
+            Error::new(Reason::NotFound, text)
+        })
+    }
+
+    /// Replaces a repository's policy; says what looks wrong but is legal.
+    ///
+    /// # Errors
+    /// When the caller may not, or the text is no repository policy.
+    pub async fn set_repository_policy(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        text: &str,
+        force: bool,
+    ) -> Result<Vec<String>> {
+        let asked = RepositoryAddress::whole(address);
+        self.gate.check::<Repository>(ctx, Op::SetRepositoryPolicy, std::slice::from_ref(&asked)).await?;
+        let policy = Written::parse(Kind::Resource, text)?;
+        let warnings = policy.warnings();
+        self.gate.write(ctx, Op::SetRepositoryPolicy, &asked, SetPolicy { policy: Some(policy), force }).await?;
+        Ok(warnings)
+    }
+
+    /// Removes a repository's policy.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is none.
+    pub async fn delete_repository_policy(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<()> {
+        let asked = RepositoryAddress::whole(address);
+        self.gate.write(ctx, Op::DeleteRepositoryPolicy, &asked, SetPolicy { policy: None, force: false }).await
+    }
+
+    /// The repository a push goes to; made on the way if the registry says so and the caller may.
+    pub(super) async fn repository_for_push(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        address: &RepositoryRef,
+        object: Object,
+    ) -> Result<Allowed<Repository>> {
+        let asked = RepositoryAddress::of(address, object);
+        let missing = match self.gate.read::<Repository>(ctx, op, &asked).await {
+            Ok(view) => return Ok(view.into_allowed()),
+            Err(error) if error.reason == Reason::RepositoryNotFound => error,
+            Err(error) => return Err(error),
+        };
+        if !self.creates_on_push(ctx, address).await? {
+            return Err(missing);
+        }
+        match self.create_repository(ctx, address, None).await {
+            Ok(_) => {}
+            // Another push made it meanwhile; both go on.
+            Err(error) if error.reason == Reason::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.gate.read::<Repository>(ctx, op, &asked).await?.into_allowed())
+    }
+
+    async fn creates_on_push(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<bool> {
+        let asked = RepositoryAddress::whole(address);
+        let Ok(mut view) = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await else {
+            return Ok(false);
+        };
+        let registry = view.parts().1.registry(address.account).await?;
+        Ok(registry.map_or(self.settings.create_on_push, |registry| registry.create_on_push))
+    }
+}

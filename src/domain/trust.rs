@@ -1,0 +1,357 @@
+//! The trust broker: proves who a caller is, and issues scoped, expiring credentials.
+//!
+//! A token carries identity and constraints, never permissions; what its holder may do is judged at every use. A
+//! session can be ended in any region, and ends in every connected one within seconds.
+
+use super::App;
+use crate::authz::permit::Allowed;
+use crate::authz::policy::Kind as PolicyKind;
+use crate::clock::Timestamp;
+use crate::ctx::{Caller, Ctx, Principal, Session};
+use crate::domain::policies::Written;
+use crate::error::{Error, Reason, Result};
+use crate::gate::{Change, Directory, Registry, Role, RoleAddress};
+use crate::identity::proof::Expected;
+use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TemporaryCredentials, TokenKeys};
+use crate::names::{AccountId, Arn, PageSize, PrincipalKind, PrincipalName, SessionName, Uid};
+use crate::ops::Op;
+use crate::secret::Secret;
+use crate::store::Tx;
+use crate::store::sessions::{Cut, Revocation, SessionRow};
+use async_trait::async_trait;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long a bearer token from a proof lasts.
+const BEARER_TTL: Duration = Duration::from_secs(3_600);
+/// How long a registry password lasts, as ECR's.
+const REGISTRY_TTL: Duration = Duration::from_secs(12 * 3_600);
+/// The shortest session.
+const SESSION_MIN: Duration = Duration::from_secs(900);
+/// The session when no duration is asked for.
+const SESSION_DEFAULT: Duration = Duration::from_secs(3_600);
+/// The longest session that another session may take.
+const CHAINED_MAX: Duration = Duration::from_secs(3_600);
+/// Characters of one session policy.
+const SESSION_POLICY_MAX: usize = 2_048;
+/// Session policies of one session.
+const SESSION_POLICIES_MAX: usize = 10;
+
+/// A token with its end.
+#[derive(Debug)]
+pub struct Token {
+    /// The token.
+    pub text: Secret<String>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// A session that was taken.
+pub struct Assumed {
+    /// What its holder signs with.
+    pub credentials: TemporaryCredentials,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// The assumed-role ARN.
+    pub arn: Arn,
+    /// The session's id.
+    pub id: Uid,
+}
+
+/// Which role to assume, under which constraints.
+#[derive(Clone, Debug)]
+pub struct AssumeRole {
+    /// The role.
+    pub role: PrincipalName,
+    /// The session's name.
+    pub session_name: SessionName,
+    /// How long; an hour unless set.
+    pub duration: Option<Duration>,
+    /// Session policies.
+    pub policies: Vec<String>,
+    /// The external id a trust policy may ask for.
+    pub external_id: Option<String>,
+}
+
+struct TakeSession {
+    row: SessionRow,
+    unique_id: Arc<str>,
+    duration: Duration,
+}
+
+impl Change for TakeSession {
+    type Resource = Role;
+    type Out = ();
+
+    async fn apply(&self, role: &Allowed<Role>, tx: &mut Tx<'_>) -> Result<()> {
+        if role.0.unique_id != self.unique_id {
+            return Err(Error::new(Reason::Unavailable, "the role was made again just now; repeat the call"));
+        }
+        let longest = Duration::from_secs(u64::try_from(role.0.max_session_secs).unwrap_or(0));
+        if self.duration > longest {
+            let text = format!("the requested duration exceeds the {} s set as the role's maximum", longest.as_secs());
+            return Err(Error::new(Reason::InvalidArgument, text).with("max_session_secs", longest.as_secs()));
+        }
+        Ok(tx.session_insert(&self.row).await?)
+    }
+}
+
+struct RevokeSession {
+    session: Uid,
+    revocation: Uid,
+    now: Timestamp,
+}
+
+impl Change for RevokeSession {
+    type Resource = Directory;
+    type Out = ();
+
+    async fn apply(&self, account: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<()> {
+        // A session of another region has no row here; revoking it must work all the same, for at most its length.
+        let row = tx.session(self.session).await?;
+        if row.as_ref().is_some_and(|row| row.account != account.0) {
+            let text = format!("account {} has no session {}", account.0, self.session);
+            return Err(Error::new(Reason::NotFound, text).with("session", self.session));
+        }
+        let longest = self.now.plus(Duration::from_secs(43_200));
+        let revocation = Revocation {
+            id: self.revocation,
+            cut: Cut::Session,
+            subject: self.session.to_string(),
+            before_at: self.now,
+            expires_at: row.map_or(longest, |row| row.expires_at),
+            local_origin: true,
+        };
+        Ok(tx.revocation_insert(&revocation, self.now).await?)
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        self.session.bytes().to_vec()
+    }
+}
+
+#[async_trait]
+impl identity::Directory for App {
+    async fn access_key(&self, id: &str) -> Result<Option<AccessKey>> {
+        let mut snapshot = self.store.snapshot().await?;
+        let mut tx = snapshot.tx();
+        let Some(key) = tx.access_key(id).await? else { return Ok(None) };
+        let Some(row) = tx.principal_by_id(&key.unique_id).await? else { return Ok(None) };
+        let secret = self.root.open(super::directory::ACCESS_KEY, id.as_bytes(), &key.sealed_secret)?;
+        let secret = String::from_utf8(secret.expose().clone()).map_err(Error::internal)?;
+        Ok(Some(AccessKey { secret: Secret::new(secret), principal: row.name, unique_id: row.unique_id }))
+    }
+
+    async fn is_revoked(&self, claims: &Claims) -> Result<bool> {
+        let Session { id, issued_at, .. } = &claims.session;
+        let mut snapshot = self.store.snapshot().await?;
+        Ok(snapshot.tx().is_revoked(*id, &claims.unique_id, *issued_at).await?)
+    }
+
+    async fn principal_exists(&self, name: &PrincipalName, unique_id: &str) -> Result<bool> {
+        let row = self.store.snapshot().await?.tx().principal(name).await?;
+        Ok(row.is_some_and(|row| *row.unique_id == *unique_id))
+    }
+}
+
+impl App {
+    /// The organization's token keys.
+    ///
+    /// # Errors
+    /// While this region has not heard of them.
+    pub fn token_keys(&self) -> Result<Arc<TokenKeys>> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(|| {
+            Error::new(Reason::Unavailable, "this region does not know its organization yet; try again shortly")
+        })
+    }
+
+    /// The caller of a token, on a surface that accepts these kinds.
+    ///
+    /// # Errors
+    /// When the token is not ours, ended, or was cut off.
+    pub async fn caller_of_token(&self, text: &str, allowed: &[Kind]) -> Result<Caller> {
+        identity::from_token(text, allowed, self, &*self.token_keys()?, self.clock.now()).await
+    }
+
+    /// Exchanges a presigned `GetCallerIdentity` for a bearer token.
+    ///
+    /// # Errors
+    /// When the proof is not for this region, or cannot be believed; the metadata name region and organization, so
+    /// that a client knows what to sign.
+    pub async fn exchange_token(&self, presigned_url: &str, endpoints: &[Endpoint]) -> Result<(Token, Arc<Principal>)> {
+        let keys = self.token_keys()?;
+        let now = self.clock.now();
+        let organization = keys.organization();
+        let expected = Expected { endpoints, region: &self.settings.region, organization };
+        let caller = identity::from_proof(presigned_url, &expected, &self.proofs, self, &keys, now).await;
+        let caller = caller.map_err(|error| {
+            error.with("organization", organization).with("region", &self.settings.region)
+        })?;
+        let Caller::Principal(principal) = caller else {
+            return Err(Error::new(Reason::CallerUnknown, "a proof names a user or a role session"));
+        };
+        let token = self.token_for(&principal, Kind::Bearer, BEARER_TTL, now)?;
+        Ok((token, principal))
+    }
+
+    /// Turns the caller's identity into a registry password.
+    ///
+    /// # Errors
+    /// When no identity policy allows it.
+    pub async fn authorization_token(&self, ctx: &Ctx) -> Result<Token> {
+        let principal = caller(ctx)?;
+        self.gate.read::<Registry>(ctx, Op::GetAuthorizationToken, &principal.name.account).await?;
+        self.token_for(&principal, Kind::Registry, REGISTRY_TTL, ctx.now)
+    }
+
+    /// A bearer token for the registry's HTTP surface, within a scope.
+    ///
+    /// # Errors
+    /// When the constraints do not fit a token.
+    pub fn scoped_token(&self, principal: &Principal, scope: Option<Vec<crate::ctx::Scope>>, now: Timestamp) -> Result<Token> {
+        let mut narrowed = principal.clone();
+        let mut session = self.session_of(principal, Duration::from_secs(300), now);
+        session.scope = match (session.scope.take(), scope) {
+            (Some(bound), Some(asked)) => Some(asked.into_iter().filter(|entry| bound.contains(entry)).collect()),
+            (bound, asked) => asked.or(bound),
+        };
+        narrowed.session = Some(session);
+        self.token_for(&narrowed, Kind::Registry, Duration::from_secs(300), now)
+    }
+
+    /// Takes a session of a role.
+    ///
+    /// # Errors
+    /// When the caller's policies or the role's trust policy do not allow it, or a constraint is malformed.
+    pub async fn assume_role(&self, ctx: &Ctx, request: AssumeRole) -> Result<Assumed> {
+        let caller = caller(ctx)?;
+        let duration = checked_duration(&request, caller.session.is_some())?;
+        let policies = checked_policies(&request.policies)?;
+        let AssumeRole { role, session_name, external_id, .. } = request;
+        let address =
+            RoleAddress { role: role.clone(), session_name: session_name.to_string(), external_id };
+        let unique_id = self.gate.look::<Role>(ctx, Op::AssumeRole, &address).await?.0.unique_id.clone();
+        let session = Session {
+            id: self.clock.uid(),
+            name: Some(session_name.clone()),
+            issued_at: ctx.now,
+            expires_at: ctx.now.plus(duration),
+            policies,
+            scope: None,
+            source_identity: caller.session.as_ref().and_then(|session| session.source_identity.clone()),
+        };
+        let principal = Principal { name: role, unique_id: unique_id.clone(), session: Some(session.clone()) };
+        let claims = Claims {
+            kind: Kind::Session,
+            principal: principal.name.clone(),
+            unique_id: unique_id.clone(),
+            session: session.clone(),
+        };
+        // Sealed before it is recorded: what does not fit a token leaves no row.
+        let credentials = self.token_keys()?.temporary_credentials(&claims)?;
+        let row = SessionRow {
+            id: session.id,
+            account: principal.name.account,
+            principal: principal.name.arn().to_string(),
+            name: session_name.to_string(),
+            issued_at: session.issued_at,
+            expires_at: session.expires_at,
+        };
+        self.gate.write(ctx, Op::AssumeRole, &address, TakeSession { row, unique_id, duration }).await?;
+        Ok(Assumed { credentials, expires_at: session.expires_at, arn: principal.arn(), id: session.id })
+    }
+
+    /// Who the caller is.
+    ///
+    /// # Errors
+    /// When it is nobody.
+    pub fn caller_identity(&self, ctx: &Ctx) -> Result<Arc<Principal>> {
+        caller(ctx)
+    }
+
+    /// A page of an account's sessions issued here before a moment, newest first.
+    ///
+    /// # Errors
+    /// When the caller may not.
+    pub async fn list_sessions(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        before: Timestamp,
+        size: PageSize,
+    ) -> Result<Vec<SessionRow>> {
+        let mut view = self.gate.read::<Directory>(ctx, Op::ListSessions, &account).await?;
+        Ok(view.parts().1.session_list(account, before, size).await?)
+    }
+
+    /// Ends a session in every region.
+    ///
+    /// # Errors
+    /// When the caller may not, or the session is another account's.
+    pub async fn revoke_session(&self, ctx: &Ctx, account: AccountId, session: Uid) -> Result<()> {
+        let change = RevokeSession { session, revocation: self.clock.uid(), now: ctx.now };
+        self.gate.write(ctx, Op::RevokeSession, &account, change).await
+    }
+
+    fn token_for(&self, principal: &Principal, kind: Kind, ttl: Duration, now: Timestamp) -> Result<Token> {
+        let session = self.session_of(principal, ttl, now);
+        let expires_at = session.expires_at;
+        let claims =
+            Claims { kind, principal: principal.name.clone(), unique_id: principal.unique_id.clone(), session };
+        Ok(Token { text: Secret::new(self.token_keys()?.seal(&claims)?), expires_at })
+    }
+
+    /// A token never outlives the session it was made from, nor has fewer constraints.
+    fn session_of(&self, principal: &Principal, ttl: Duration, now: Timestamp) -> Session {
+        let end = now.plus(ttl);
+        match &principal.session {
+            Some(session) => Session { expires_at: session.expires_at.min(end), ..session.clone() },
+            None => Session {
+                id: self.clock.uid(),
+                name: None,
+                issued_at: now,
+                expires_at: end,
+                policies: None,
+                scope: None,
+                source_identity: None,
+            },
+        }
+    }
+}
+
+fn caller(ctx: &Ctx) -> Result<Arc<Principal>> {
+    match &ctx.caller {
+        Caller::Principal(principal) => Ok(principal.clone()),
+        Caller::Anonymous | Caller::Replication { .. } | Caller::System(_) => {
+            Err(Error::new(Reason::CallerUnknown, "this call needs the credentials of a user or role session"))
+        }
+    }
+}
+
+fn checked_duration(request: &AssumeRole, chained: bool) -> Result<Duration> {
+    let duration = request.duration.unwrap_or(SESSION_DEFAULT);
+    if duration < SESSION_MIN {
+        return Err(Error::invalid("duration", "at least 900 seconds"));
+    }
+    if chained && duration > CHAINED_MAX {
+        let text = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
+        return Err(Error::invalid("duration", text));
+    }
+    if request.role.kind != PrincipalKind::Role {
+        return Err(Error::invalid("role_arn", "arn:aws:iam::<account>:role/<name>"));
+    }
+    Ok(duration)
+}
+
+fn checked_policies(policies: &[String]) -> Result<Option<Vec<Arc<str>>>> {
+    if policies.len() > SESSION_POLICIES_MAX {
+        return Err(Error::invalid("policies", format!("at most {SESSION_POLICIES_MAX}")));
+    }
+    for text in policies {
+        if text.chars().count() > SESSION_POLICY_MAX {
+            return Err(Error::invalid("policies", format!("each at most {SESSION_POLICY_MAX} characters")));
+        }
+        Written::parse(PolicyKind::Session, text)?;
+    }
+    Ok((!policies.is_empty()).then(|| policies.iter().map(|text| text.as_str().into()).collect()))
+}

@@ -1,0 +1,579 @@
+//! Uploads: opened, fed in order, closed under a digest; resumable from the last durable part.
+//!
+//! Bytes are hashed, sealed and written once, in hops to the blocking pool. A part is acknowledged after its bytes are
+//! synced and its row is committed; a blob after its file, its folder and the database are synced, in this order.
+
+use super::blobs::LinkBlob;
+use super::{App, Writing, keyring};
+use crate::authz::permit::Allowed;
+use crate::blobs::{BATCH_BYTES, Unsynced, VerifiedBlob, Writer};
+use crate::clock::Timestamp;
+use crate::ctx::{Caller, Ctx};
+use crate::error::{Error, Reason, Result};
+use crate::gate::{Change, Gate, Object, Repository, RepositoryAddress};
+use crate::keys::envelope::{self, BranchKey, DataKey, Link};
+use crate::keys::seal::{Part, SEGMENT_BYTES, Sealer};
+use crate::names::{AccountId, Digest, RepositoryRef, Uid};
+use crate::ops::Op;
+use crate::store::Tx;
+use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
+use crate::store::uploads::{Progress, UploadRow};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Uploads that one principal may have open in one repository; registries see a handful.
+const OPEN_MAX: i64 = 1_000;
+/// How long the next bytes of a body may take; slow networks send something in half a minute.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What a request to open an upload led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// An upload to send bytes to.
+    Upload(Uid),
+    /// The blob is in the repository already.
+    Mounted(Digest),
+}
+
+/// The operations under which an upload is authorized: a client's, or replication's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ops {
+    pub(crate) start: Op,
+    pub(crate) part: Op,
+    pub(crate) complete: Op,
+}
+
+/// A client's upload.
+pub(crate) const CLIENT: Ops =
+    Ops { start: Op::InitiateLayerUpload, part: Op::UploadLayerPart, complete: Op::CompleteLayerUpload };
+/// A blob that arrives by replication.
+pub(crate) const REPLICATION: Ops =
+    Ops { start: Op::ReplicateImage, part: Op::ReplicateImage, complete: Op::ReplicateImage };
+
+struct StartUpload(UploadRow);
+
+impl Change for StartUpload {
+    type Resource = Repository;
+    type Out = ();
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        if tx.upload_count(repository.uid, &self.0.principal).await? >= OPEN_MAX {
+            let text = format!("more than {OPEN_MAX} uploads are open in {}; finish or cancel some", repository.name);
+            return Err(Error::new(Reason::Throttled, text).with("repository", &repository.name));
+        }
+        let row = UploadRow { repository: repository.uid, ..self.0.clone() };
+        Ok(tx.upload_insert(&row, row.expires_at).await?)
+    }
+}
+
+struct AdvanceUpload {
+    uid: Uid,
+    from: u64,
+    to: Progress,
+    expires_at: Timestamp,
+}
+
+impl Change for AdvanceUpload {
+    type Resource = Repository;
+    type Out = ();
+
+    async fn apply(&self, _: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        if tx.upload_advance(self.uid, self.from, &self.to, self.expires_at).await? {
+            return Ok(());
+        }
+        Err(unknown(self.uid))
+    }
+}
+
+struct CancelUpload {
+    uid: Uid,
+}
+
+impl Change for CancelUpload {
+    type Resource = Repository;
+    type Out = bool;
+
+    async fn apply(&self, _: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<bool> {
+        Ok(tx.upload_delete(self.uid).await?)
+    }
+}
+
+struct CompleteUpload {
+    uid: Uid,
+    blob: BlobRow,
+    link: LinkRow,
+    elsewhere: Option<LinkBlob>,
+}
+
+impl Change for CompleteUpload {
+    type Resource = Repository;
+    type Out = ();
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        if !tx.upload_delete(self.uid).await? {
+            return Err(unknown(self.uid));
+        }
+        let LinkRow { digest, lease_until, source_account, .. } = &self.link;
+        // The new object gets its row in any case: without a link it is condemned and swept, never forgotten.
+        tx.blob_insert(&self.blob, self.blob.verified_at).await?;
+        if tx.link_lease(repository.uid, digest, *lease_until, *source_account).await? {
+            return Ok(());
+        }
+        if let Some(other) = &self.elsewhere
+            && other.apply(repository, tx).await?
+        {
+            return Ok(());
+        }
+        tx.link_insert(&self.link, self.blob.verified_at).await?;
+        Ok(())
+    }
+}
+
+/// An upload whose next bytes are expected.
+pub(crate) struct Open {
+    repository: Allowed<Repository>,
+    row: UploadRow,
+    data_key: DataKey,
+    _writing: Writing,
+}
+
+impl Open {
+    /// Durable bytes.
+    pub(crate) fn offset(&self) -> u64 {
+        self.row.size
+    }
+}
+
+/// Bytes that were received, up to the end of the body.
+pub(crate) struct Received {
+    open: Open,
+    writer: Writer,
+    durable: u64,
+}
+
+impl App {
+    /// Opens an upload, or mounts a blob that the caller may read from another repository.
+    ///
+    /// # Errors
+    /// When the caller may not push here, or the repository is missing. A mount that cannot be is no error.
+    pub async fn start_upload(
+        self: &Arc<Self>,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        mount: Option<(Digest, RepositoryRef)>,
+    ) -> Result<Started> {
+        let repository = self.repository_for_push(ctx, Op::InitiateLayerUpload, address, Object::Whole).await?;
+        if let Some((digest, from)) = mount
+            && self.mount(ctx, &repository, digest, &from).await.unwrap_or(false)
+        {
+            return Ok(Started::Mounted(digest));
+        }
+        self.new_upload(ctx, CLIENT, &repository, None).await.map(Started::Upload)
+    }
+
+    /// Opens an upload in a repository; `digest` when it is known in advance.
+    pub(crate) async fn new_upload(
+        &self,
+        ctx: &Ctx,
+        ops: Ops,
+        repository: &Repository,
+        digest: Option<Digest>,
+    ) -> Result<Uid> {
+        let branch = self.current_branch(repository).await?;
+        let (uid, blob) = (self.clock.uid(), self.clock.uid());
+        let link = envelope::wrap_upload(&branch, &DataKey::generate()?, &repository.arn(), repository.uid, blob);
+        let row = UploadRow {
+            uid,
+            repository: repository.uid,
+            principal: principal(ctx)?,
+            blob,
+            key: WrappedKey { branch_version: repository.branch_version, salt: link.salt, wrapped: link.wrapped },
+            size: 0,
+            parts: Vec::new(),
+            hash_state: Vec::new(),
+            digest,
+            expires_at: self.clock.now().plus(self.settings.upload_ttl),
+        };
+        self.gate.write(ctx, ops.start, &RepositoryAddress::whole(&repository.address), StartUpload(row)).await?;
+        Ok(uid)
+    }
+
+    /// How many bytes of an upload are durable.
+    ///
+    /// # Errors
+    /// When the caller may not push here, or the upload is not the caller's.
+    pub async fn upload_offset(&self, ctx: &Ctx, address: &RepositoryRef, uid: Uid) -> Result<u64> {
+        let asked = RepositoryAddress::whole(address);
+        let mut view = self.gate.read::<Repository>(ctx, Op::UploadLayerPart, &asked).await?;
+        let (repository, mut tx) = view.parts();
+        Ok(own_upload(ctx, tx.upload(repository.uid, uid).await?, uid)?.size)
+    }
+
+    /// Adds a body to an upload; the answer is how many bytes are durable then.
+    ///
+    /// # Errors
+    /// `UPLOAD_OUT_OF_ORDER` when `from` is not where the upload ends; the upload goes on from there.
+    pub async fn append_upload(
+        self: &Arc<Self>,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        uid: Uid,
+        from: Option<u64>,
+        body: impl Stream<Item = Result<Bytes>> + Send + Unpin,
+    ) -> Result<u64> {
+        let open = self.open_upload(ctx, CLIENT, address, uid).await?;
+        check_order(&open, from)?;
+        let received = self.receive(ctx, CLIENT, open, body, None).await?;
+        self.settle(ctx, CLIENT, received).await
+    }
+
+    /// Adds the last body, if any, and closes an upload under its digest.
+    ///
+    /// # Errors
+    /// `DIGEST_MISMATCH` when the bytes are not those of the digest; the upload is dropped.
+    pub async fn finish_upload(
+        self: &Arc<Self>,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        uid: Uid,
+        from: Option<u64>,
+        body: impl Stream<Item = Result<Bytes>> + Send + Unpin,
+        digest: Digest,
+    ) -> Result<()> {
+        let open = self.open_upload(ctx, CLIENT, address, uid).await?;
+        check_order(&open, from)?;
+        let received = self.receive(ctx, CLIENT, open, body, None).await?;
+        self.close(ctx, CLIENT, received, digest, None).await
+    }
+
+    /// Drops an upload with its bytes.
+    ///
+    /// # Errors
+    /// When the caller may not push here, or the upload is not the caller's.
+    pub async fn cancel_upload(self: &Arc<Self>, ctx: &Ctx, address: &RepositoryRef, uid: Uid) -> Result<()> {
+        let open = self.open_upload(ctx, CLIENT, address, uid).await?;
+        self.drop_upload(ctx, CLIENT, open).await
+    }
+
+    async fn drop_upload(&self, ctx: &Ctx, ops: Ops, open: Open) -> Result<()> {
+        // The file goes first: a row without a file is swept, a file without a row would stay.
+        self.blobs.remove(open.repository.account, open.row.blob).await?;
+        let asked = RepositoryAddress::whole(&open.repository.address);
+        self.gate.write(ctx, ops.part, &asked, CancelUpload { uid: open.row.uid }).await?;
+        Ok(())
+    }
+
+    /// Takes an upload for writing.
+    pub(crate) async fn open_upload(
+        self: &Arc<Self>,
+        ctx: &Ctx,
+        ops: Ops,
+        address: &RepositoryRef,
+        uid: Uid,
+    ) -> Result<Open> {
+        let asked = RepositoryAddress::whole(address);
+        let mut view = self.gate.read::<Repository>(ctx, ops.part, &asked).await?;
+        let writing = self.writing(uid).ok_or_else(|| {
+            Error::new(Reason::Throttled, format!("upload {uid} is being written by another request; wait for it"))
+        })?;
+        let (repository, mut tx) = view.parts();
+        let row = own_upload(ctx, tx.upload(repository.uid, uid).await?, uid)?;
+        let repository = view.into_allowed();
+        let branch = self.branch(&repository.row, &repository.address, row.key.branch_version).await?;
+        let link = Link { salt: row.key.salt, wrapped: row.key.wrapped };
+        let data_key = envelope::unwrap_upload(&branch, &link, &repository.arn(), repository.uid, row.blob)?;
+        Ok(Open { repository, row, data_key, _writing: writing })
+    }
+
+    /// Receives a body to its end. Full parts are committed on the way, and told to `durable`.
+    pub(crate) async fn receive(
+        &self,
+        ctx: &Ctx,
+        ops: Ops,
+        open: Open,
+        mut body: impl Stream<Item = Result<Bytes>> + Send + Unpin,
+        told: Option<&watch::Sender<u64>>,
+    ) -> Result<Received> {
+        let parts = Part::read_table(&open.row.parts)?;
+        let sealer = sealer(&open, &parts)?;
+        let account = open.repository.account;
+        let mut writer = self.blobs.append(account, open.row.blob, sealer, &parts).await?;
+        let mut ledger = Ledger::new(self, ctx, ops, &open, told);
+        let mut batch = next_batch(&mut body).await?;
+        while !batch.is_empty() {
+            let sealing: JoinHandle<Result<(Writer, Option<Unsynced>)>> = tokio::task::spawn_blocking(move || {
+                let full = writer.write(&batch)?;
+                Ok((writer, full))
+            });
+            // The next bytes are taken from the socket while these are sealed and written.
+            let next = next_batch(&mut body).await;
+            let (returned, full) = sealing.await.map_err(Error::internal)??;
+            writer = returned;
+            if let Some(unsynced) = full {
+                ledger.commit(unsynced).await?;
+            }
+            batch = next?;
+        }
+        let durable = ledger.settled().await?;
+        Ok(Received { open, writer, durable })
+    }
+
+    /// Makes the rest of a received body durable; answers how far the upload is.
+    async fn settle(&self, ctx: &Ctx, ops: Ops, received: Received) -> Result<u64> {
+        let Received { open, mut writer, durable } = received;
+        if writer.size() == durable {
+            return Ok(durable);
+        }
+        let ended = crate::blobs::blocking(move || writer.end()).await?;
+        let mut ledger = Ledger::new(self, ctx, ops, &open, None);
+        ledger.durable = durable;
+        if let Some(unsynced) = ended {
+            ledger.commit(unsynced).await?;
+        }
+        ledger.settled().await
+    }
+
+    /// Verifies a received upload and links it into the repository.
+    pub(crate) async fn close(
+        &self,
+        ctx: &Ctx,
+        ops: Ops,
+        received: Received,
+        digest: Digest,
+        source: Option<AccountId>,
+    ) -> Result<()> {
+        let Received { open, mut writer, .. } = received;
+        let account = open.repository.account;
+        let writer = crate::blobs::blocking(move || writer.end().map(|_| writer)).await?;
+        let verified = match self.blobs.finish(account, open.row.blob, writer, &digest).await {
+            Ok(verified) => verified,
+            Err(error) if error.reason == Reason::DigestMismatch => {
+                self.drop_upload(ctx, ops, open).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        let change = self.completion(&open, &verified, source).await?;
+        let asked = RepositoryAddress::of(&open.repository.address, Object::Whole);
+        self.gate.write(ctx, ops.complete, &asked, change).await
+    }
+
+    async fn completion(
+        &self,
+        open: &Open,
+        verified: &VerifiedBlob,
+        source: Option<AccountId>,
+    ) -> Result<CompleteUpload> {
+        let repository = &open.repository;
+        let sealing = verified.sealing();
+        let branch = self.current_branch(repository).await?;
+        let now = self.clock.now();
+        let wrap = |key: &DataKey, object, commitment: &[u8; 32]| {
+            keyring::wrap(&branch, repository.branch_version, key, repository, object, commitment)
+        };
+        let blob = BlobRow {
+            uid: verified.uid(),
+            account: verified.account(),
+            kms_key: repository.kms_key.clone(),
+            digest: sealing.digest(),
+            size: sealing.size(),
+            segment: SEGMENT_BYTES,
+            parts: Part::write_table(sealing.parts()),
+            commitment: *sealing.commitment(),
+            verified_at: now,
+        };
+        let link = LinkRow {
+            repository: repository.uid,
+            digest: blob.digest,
+            blob: blob.uid,
+            key: wrap(&open.data_key, blob.uid, &blob.commitment),
+            source_account: source,
+            lease_until: now.plus(self.settings.link_lease),
+        };
+        let elsewhere = self.same_content(repository, &blob.digest, &link).await?;
+        Ok(CompleteUpload { uid: open.row.uid, blob, link, elsewhere })
+    }
+
+    /// A link to the same content that the account holds under the same key, if its branch key is at hand
+    /// (decision 29: opportunistic, and the caller cannot tell).
+    async fn same_content(&self, repository: &Repository, digest: &Digest, link: &LinkRow) -> Result<Option<LinkBlob>> {
+        let mut snapshot = self.store.snapshot().await?;
+        let mut tx = snapshot.tx();
+        let found = tx.link_elsewhere(repository.account, &repository.kms_key, digest, None).await?;
+        let Some((other, blob)) = found.filter(|(other, _)| other.repository != repository.uid) else { return Ok(None) };
+        let Some(branch) = self.branches.peek(other.repository, other.key.branch_version) else { return Ok(None) };
+        let Some(holder) = tx.repository_by_uid(other.repository).await? else { return Ok(None) };
+        drop(snapshot);
+        self.relink(repository, &branch, &holder.into_address(&self.settings.region), &other, &blob, link).await.map(Some)
+    }
+
+    /// Wraps another repository's object for this one.
+    async fn relink(
+        &self,
+        repository: &Repository,
+        other_branch: &BranchKey,
+        other_address: &RepositoryRef,
+        other: &LinkRow,
+        blob: &BlobRow,
+        link: &LinkRow,
+    ) -> Result<LinkBlob> {
+        let data_key =
+            keyring::unwrap(other_branch, &other.key, other_address, other.repository, blob.uid, &blob.commitment)?;
+        let branch = self.current_branch(repository).await?;
+        let key =
+            keyring::wrap(&branch, repository.branch_version, &data_key, repository, blob.uid, &blob.commitment);
+        Ok(LinkBlob { digest: blob.digest, blob: blob.uid, key, link: link.clone() })
+    }
+
+    /// Links a blob of another repository that the caller may read; false when it cannot be.
+    async fn mount(&self, ctx: &Ctx, repository: &Repository, digest: Digest, from: &RepositoryRef) -> Result<bool> {
+        let source = RepositoryAddress::of(from, Object::Blob(digest));
+        self.gate.check::<Repository>(ctx, Op::BatchCheckLayerAvailability, std::slice::from_ref(&source)).await?;
+        let mut view = self.gate.read::<Repository>(ctx, Op::GetDownloadUrlForLayer, &source).await?;
+        let (holder, mut tx) = view.parts();
+        let found = tx.link(holder.uid, &digest).await?;
+        let holder = view.into_allowed();
+        self.link_from(ctx, Op::InitiateLayerUpload, repository, &holder, found, None).await
+    }
+
+    /// Links an object that another repository of the same account holds under the same key.
+    pub(crate) async fn link_from(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        repository: &Repository,
+        holder: &Repository,
+        found: Option<(LinkRow, BlobRow)>,
+        source: Option<AccountId>,
+    ) -> Result<bool> {
+        let Some((other, blob)) = found else { return Ok(false) };
+        if blob.account != repository.account || blob.kms_key != repository.kms_key {
+            return Ok(false);
+        }
+        let link = LinkRow {
+            source_account: source,
+            lease_until: self.clock.now().plus(self.settings.link_lease),
+            ..other.clone()
+        };
+        let branch = self.branch(&holder.row, &holder.address, other.key.branch_version).await?;
+        let change = self.relink(repository, &branch, &holder.address, &other, &blob, &link).await?;
+        let asked = RepositoryAddress::whole(&repository.address);
+        self.gate.write(ctx, op, &asked, change).await
+    }
+}
+
+/// Commits parts one after another while the next is being written.
+struct Ledger<'a> {
+    gate: Gate,
+    ctx: &'a Ctx,
+    op: Op,
+    address: RepositoryAddress,
+    uid: Uid,
+    ttl: Duration,
+    durable: u64,
+    committing: Option<JoinHandle<Result<u64>>>,
+    told: Option<&'a watch::Sender<u64>>,
+}
+
+impl<'a> Ledger<'a> {
+    fn new(app: &App, ctx: &'a Ctx, ops: Ops, open: &Open, told: Option<&'a watch::Sender<u64>>) -> Self {
+        Self {
+            gate: app.gate.clone(),
+            ctx,
+            op: ops.part,
+            address: RepositoryAddress::whole(&open.repository.address),
+            uid: open.row.uid,
+            ttl: app.settings.upload_ttl,
+            durable: open.row.size,
+            committing: None,
+            told,
+        }
+    }
+
+    async fn commit(&mut self, unsynced: Unsynced) -> Result<()> {
+        self.settled().await?;
+        let (gate, mut ctx, op, address) = (self.gate.clone(), self.ctx.clone(), self.op, self.address.clone());
+        let (uid, from, ttl) = (self.uid, self.durable, self.ttl);
+        self.committing = Some(tokio::spawn(async move {
+            let (parts, size, hash_state) = unsynced.sync().await?;
+            // Judged as of now: a right that ended in the middle of an upload ends it.
+            ctx.now = gate.now();
+            let to = Progress { size, parts: Part::write_table(&parts), hash_state };
+            let change = AdvanceUpload { uid, from, to, expires_at: ctx.now.plus(ttl) };
+            gate.write(&ctx, op, &address, change).await?;
+            Ok(size)
+        }));
+        Ok(())
+    }
+
+    async fn settled(&mut self) -> Result<u64> {
+        if let Some(committing) = self.committing.take() {
+            self.durable = committing.await.map_err(Error::internal)??;
+            if let Some(told) = self.told {
+                told.send_replace(self.durable);
+            }
+        }
+        Ok(self.durable)
+    }
+}
+
+fn sealer(open: &Open, parts: &[Part]) -> Result<Sealer> {
+    let (account, blob) = (open.repository.account, open.row.blob);
+    if open.row.hash_state.is_empty() {
+        return Ok(Sealer::new(&open.data_key, account, blob));
+    }
+    Ok(Sealer::resume(&open.data_key, account, blob, &open.row.hash_state, parts.to_vec())?)
+}
+
+/// Bytes from a body, up to a batch; none at its end.
+async fn next_batch(body: &mut (impl Stream<Item = Result<Bytes>> + Unpin)) -> Result<Vec<Bytes>> {
+    let (mut batch, mut size) = (Vec::new(), 0);
+    while size < BATCH_BYTES {
+        let next = tokio::time::timeout(IDLE, body.next()).await.map_err(|_| {
+            Error::new(Reason::Truncated, "no bytes came for 30 seconds; go on from the upload's offset")
+        })?;
+        let Some(bytes) = next else { break };
+        let bytes = bytes?;
+        size += bytes.len();
+        if !bytes.is_empty() {
+            batch.push(bytes);
+        }
+    }
+    Ok(batch)
+}
+
+fn check_order(open: &Open, from: Option<u64>) -> Result<()> {
+    match from {
+        // OBSERVED: ECR's text, apple/containerization issue 790.
+        Some(from) if from != open.row.size => {
+            let text = format!("First byte of the layer part is {from} instead of {}", open.row.size);
+            Err(Error::new(Reason::UploadOutOfOrder, text).with("offset", open.row.size))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn own_upload(ctx: &Ctx, row: Option<UploadRow>, uid: Uid) -> Result<UploadRow> {
+    let owner = principal(ctx)?;
+    row.filter(|row| row.principal == owner && row.expires_at > ctx.now).ok_or_else(|| unknown(uid))
+}
+
+/// Who an upload belongs to.
+pub(crate) fn principal(ctx: &Ctx) -> Result<String> {
+    match &ctx.caller {
+        Caller::Principal(principal) => Ok(principal.unique_id.to_string()),
+        Caller::Replication { account, region } => Ok(format!("replication/{region}/{account}")),
+        Caller::Anonymous | Caller::System(_) => {
+            Err(Error::new(Reason::CallerUnknown, "pushing needs credentials; log in first"))
+        }
+    }
+}
+
+fn unknown(uid: Uid) -> Error {
+    let text = format!("upload {uid} is unknown, finished or expired; start a new one");
+    Error::new(Reason::UploadNotFound, text).with("upload", uid)
+}

@@ -1,0 +1,138 @@
+//! Audit rows that are not part of a change: reads, denials and failures, batched, bounded, and counted when lost.
+
+use super::Target;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::names::Uid;
+use crate::ops::Op;
+use crate::store::{self, Apply, Done, Store, Tx, audit::AuditRow};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Rows that may wait; past this they are dropped and counted, since a read must not wait for its audit.
+const WAITING_MAX: usize = 8_192;
+/// Rows written in one transaction.
+const BATCH_MAX: usize = 512;
+/// How long the first row of a batch waits for others.
+const BATCH_WAIT: Duration = Duration::from_millis(200);
+
+/// Audit rows that could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Rows dropped since the start.
+    pub rows: u64,
+}
+
+enum Message {
+    Row(Box<AuditRow>),
+    Flush(oneshot::Sender<()>),
+}
+
+#[derive(Clone)]
+pub(super) struct Channel {
+    sender: mpsc::Sender<Message>,
+    lost: Arc<AtomicU64>,
+    ids: crate::clock::Clock,
+}
+
+impl Channel {
+    pub(super) fn start(store: Store) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        tokio::spawn(drain(store, receiver, lost.clone()));
+        Self { sender, lost, ids: crate::clock::Clock::system() }
+    }
+
+    pub(super) fn loss(&self) -> Loss {
+        Loss { rows: self.lost.load(Ordering::Relaxed) }
+    }
+
+    pub(super) fn allowed(&self, ctx: &Ctx, op: Op, target: &Target) {
+        self.send(row(ctx, self.ids.uid(), op, target, "allowed", ""));
+    }
+
+    pub(super) fn refused(&self, ctx: &Ctx, op: Op, target: &Target, error: &Error) {
+        let outcome = if error.reason == crate::error::Reason::AccessDenied { "denied" } else { "failed" };
+        self.send(row(ctx, self.ids.uid(), op, target, outcome, &error.message));
+    }
+
+    fn send(&self, row: AuditRow) {
+        if self.sender.try_send(Message::Row(Box::new(row))).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) async fn flush(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.sender.send(Message::Flush(done)).await.is_ok() {
+            // An error here means that the writer ended with the runtime; nothing is left to wait for.
+            let _ = wait.await;
+        }
+    }
+}
+
+async fn drain(store: Store, mut receiver: mpsc::Receiver<Message>, lost: Arc<AtomicU64>) {
+    while let Some(first) = receiver.recv().await {
+        let (mut rows, mut waiting) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        let deadline = tokio::time::Instant::now() + BATCH_WAIT;
+        while let Some(message) = next {
+            match message {
+                Message::Row(row) => rows.push(*row),
+                Message::Flush(done) => waiting.push(done),
+            }
+            if rows.len() >= BATCH_MAX || !waiting.is_empty() {
+                break;
+            }
+            next = tokio::time::timeout_at(deadline, receiver.recv()).await.ok().flatten();
+        }
+        let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        if count > 0
+            && let Err(error) = store.write(Arc::new(Batch(rows))).await
+        {
+            lost.fetch_add(count, Ordering::Relaxed);
+            tracing::error!(rows = count, error = ?error, "audit rows were lost");
+        }
+        for done in waiting {
+            let _ = done.send(());
+        }
+    }
+}
+
+struct Batch(Vec<AuditRow>);
+
+impl Apply for Batch {
+    type Out = ();
+    type Error = store::Error;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<()>, store::Error> {
+        for row in &self.0 {
+            tx.audit_insert(row).await?;
+        }
+        Ok(Done::Commit(()))
+    }
+}
+
+pub(super) fn row(
+    ctx: &Ctx,
+    id: Uid,
+    op: Op,
+    target: &Target,
+    outcome: &'static str,
+    detail: &str,
+) -> AuditRow {
+    AuditRow {
+        id,
+        at: ctx.now,
+        request: ctx.request_id,
+        op: op.name(),
+        caller: ctx.caller.display(),
+        account: target.account,
+        resource: target.arn.clone(),
+        outcome,
+        detail: detail.to_owned(),
+        source_ip: ctx.source_ip.map(|ip| ip.to_string()),
+    }
+}

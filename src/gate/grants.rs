@@ -1,0 +1,58 @@
+//! Compiles a grant to the resource-policy statements that the engine evaluates.
+//!
+//! PULL looks at every tag that reaches an object (`ForAnyValue`), so what only another tag reaches stays hidden.
+//! PUSH has two statements: bytes may be uploaded before any tag is known; `PutImage` must name only tags it covers.
+
+use crate::names::RepositoryRef;
+use crate::store::grants::{GrantAction, GrantRow};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const PULL: &[&str] = &[
+    "ecr:BatchGetImage",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:ListImages",
+    "ecr:DescribeImages",
+];
+const UPLOAD: &[&str] = &[
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:InitiateLayerUpload",
+    "ecr:UploadLayerPart",
+    "ecr:CompleteLayerUpload",
+];
+
+/// The policy text of a grant and the unique ids it is bound to; `None` when it has nothing to say about a repository.
+pub(super) fn compile(grant: &GrantRow, repository: &RepositoryRef) -> Option<(String, BTreeMap<String, String>)> {
+    let covers = crate::authz::glob::Pattern::new(&grant.repository_pattern).matches(repository.name.as_str());
+    if !covers || grant.account != repository.account {
+        return None;
+    }
+    let statements: Vec<Value> = grant.actions.iter().flat_map(|action| statements(grant, *action)).collect();
+    let policy = json!({ "Version": "2012-10-17", "Statement": statements });
+    let bindings = grant.grantee_id.iter().map(|id| (grant.grantee.clone(), id.clone())).collect();
+    Some((policy.to_string(), bindings))
+}
+
+fn statements(grant: &GrantRow, action: GrantAction) -> Vec<Value> {
+    match action {
+        GrantAction::Pull => vec![statement(grant, PULL, Some("ForAnyValue:StringLike"))],
+        GrantAction::Push => vec![
+            statement(grant, UPLOAD, None),
+            // An image pushed by digest carries no tag yet and so reaches nobody: the set is empty and passes.
+            statement(grant, &["ecr:PutImage"], Some("ForAllValues:StringLike")),
+        ],
+    }
+}
+
+fn statement(grant: &GrantRow, actions: &[&str], tags: Option<&str>) -> Value {
+    let mut statement = json!({
+        "Effect": "Allow",
+        "Principal": { "AWS": grant.grantee },
+        "Action": actions,
+    });
+    if let Some(operator) = tags.filter(|_| grant.tag_pattern.as_str() != "*") {
+        statement["Condition"] = json!({ operator: { "ecr:ImageTag": grant.tag_pattern.as_str() } });
+    }
+    statement
+}

@@ -1,0 +1,379 @@
+//! Gathers what a decision needs from one transaction, and decides.
+//!
+//! Identity policies come from the directory, constraints from the caller's token, resource policies from the
+//! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents, by their text.
+
+use super::grants;
+use super::resource::{Object, Target};
+use crate::authz::context::Context;
+use crate::authz::eval::{self, Attached, Decision, Outcome, Policies, Request};
+use crate::authz::explain;
+use crate::authz::policy::{Document, Kind};
+use crate::clock::Timestamp;
+use crate::ctx::{Caller, Ctx, Principal, replication_role};
+use crate::error::{Error, Reason, Result};
+use crate::names::{AccountId, Arn, PrincipalKind};
+use crate::ops::{Class, Op};
+use crate::store::registries::StoredPolicy;
+use crate::store::{Tx, repositories::RepositoryRow};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Parsed documents by kind, text and bindings; emptied when full, since policies change rarely.
+#[derive(Default)]
+pub(super) struct Documents(Mutex<HashMap<(Kind, String, String), Arc<Document>>>);
+
+/// How many parsed documents are kept: some 10 KiB each at most, so 40 MiB at the worst.
+const DOCUMENTS_MAX: usize = 4_096;
+
+impl Documents {
+    pub(super) fn parse(&self, kind: Kind, text: &str) -> Result<Arc<Document>> {
+        self.bound(kind, text, None)
+    }
+
+    pub(super) fn bound(
+        &self,
+        kind: Kind,
+        text: &str,
+        bindings: Option<&BTreeMap<String, String>>,
+    ) -> Result<Arc<Document>> {
+        let key = (kind, text.to_owned(), bindings.map_or_else(String::new, |map| format!("{map:?}")));
+        if let Some(found) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(found.clone());
+        }
+        // A stored policy was accepted once; if it no longer parses the request fails closed.
+        let mut document = Document::parse(kind, text).map_err(Error::internal)?;
+        if let Some(bindings) = bindings {
+            document.bind(bindings);
+        }
+        let document = Arc::new(document);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= DOCUMENTS_MAX {
+            all.clear();
+        }
+        all.insert(key, document.clone());
+        Ok(document)
+    }
+}
+
+type Named = (String, Arc<Document>);
+
+/// Everything that speaks about one caller and one target, as of one transaction.
+pub(super) struct Judge {
+    caller: eval::Caller,
+    identity: Vec<Named>,
+    session: Option<Vec<Named>>,
+    resource: Vec<Named>,
+    context: Context,
+    repository: Option<RepositoryRow>,
+    wants_tags: bool,
+}
+
+impl Judge {
+    pub(super) async fn load(documents: &Documents, tx: &mut Tx<'_>, ctx: &Ctx, target: &Target) -> Result<Self> {
+        let mut judge = Self {
+            caller: eval::Caller::Anonymous,
+            identity: Vec::new(),
+            session: None,
+            resource: Vec::new(),
+            context: context(ctx, target),
+            repository: None,
+            wants_tags: false,
+        };
+        match &ctx.caller {
+            Caller::Anonymous => {}
+            Caller::Principal(principal) => judge.load_principal(documents, tx, ctx, principal).await?,
+            Caller::Replication { account, .. } => judge.load_service(
+                documents,
+                replication_role(*account),
+                *account,
+                r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["ecr:ReplicateImage","ecr:CreateRepository"],"Resource":"*"}}"#,
+            )?,
+            Caller::System(job) => {
+                if let Some(account) = target.account {
+                    let role = Arn::new("iam", "", Some(account), &format!("role/aws-service-role/transship/{job}"));
+                    judge.load_service(documents, role, account, job_policy(job))?;
+                }
+            }
+        }
+        judge.load_resource(documents, tx, ctx.now, target).await?;
+        judge.wants_tags = judge.documents().any(|document| document.mentions("ecr:ImageTag"));
+        Ok(judge)
+    }
+
+    async fn load_principal(
+        &mut self,
+        documents: &Documents,
+        tx: &mut Tx<'_>,
+        ctx: &Ctx,
+        principal: &Principal,
+    ) -> Result<()> {
+        check_alive(tx, principal, ctx.now).await?;
+        for policy in tx.policy_list(&principal.unique_id).await? {
+            self.identity.push((policy.name, documents.parse(Kind::Identity, &policy.document)?));
+        }
+        let session = principal.session.as_ref();
+        if let Some(policies) = session.and_then(|session| session.policies.as_ref()) {
+            let parsed = policies
+                .iter()
+                .map(|text| Ok(("session".to_owned(), documents.parse(Kind::Session, text)?)))
+                .collect::<Result<_>>()?;
+            self.session = Some(parsed);
+        }
+        let (arn, unique_id) = (principal.name.arn().to_string(), principal.unique_id.to_string());
+        self.caller = match principal.name.kind {
+            PrincipalKind::User => eval::Caller::User { arn, unique_id },
+            PrincipalKind::Role => {
+                eval::Caller::RoleSession { session_arn: principal.arn().to_string(), role_arn: arn, unique_id }
+            }
+        };
+        Ok(())
+    }
+
+    fn load_service(&mut self, documents: &Documents, role: Arn, account: AccountId, policy: &str) -> Result<()> {
+        self.context.set("aws:PrincipalArn", role.as_str());
+        self.context.set("aws:PrincipalAccount", account.as_str());
+        self.identity.push(("service-linked role".to_owned(), documents.parse(Kind::Identity, policy)?));
+        self.caller = eval::Caller::ServiceLinkedRole { arn: role.to_string() };
+        Ok(())
+    }
+
+    async fn load_resource(
+        &mut self,
+        documents: &Documents,
+        tx: &mut Tx<'_>,
+        now: Timestamp,
+        target: &Target,
+    ) -> Result<()> {
+        let mut add = |id: &str, kind: Kind, policy: Option<&StoredPolicy>| -> Result<()> {
+            if let Some(policy) = policy {
+                self.resource.push((id.to_owned(), documents.bound(kind, &policy.text, Some(&policy.bindings))?));
+            }
+            Ok(())
+        };
+        if let Some((repository, _)) = &target.repository {
+            let row = tx.repository(repository.account, &repository.name).await?;
+            add("repository policy", Kind::Resource, row.as_ref().and_then(|row| row.policy.as_ref()))?;
+            self.repository = row;
+        }
+        if let Some(account) = target.account.filter(|_| target.registry) {
+            let registry = tx.registry(account).await?;
+            let mut add = |policy: &StoredPolicy| -> Result<()> {
+                let document = documents.bound(Kind::Resource, &policy.text, Some(&policy.bindings))?;
+                self.resource.push(("registry policy".to_owned(), document));
+                Ok(())
+            };
+            registry.as_ref().and_then(|r| r.policy.as_ref()).map(&mut add).transpose()?;
+            if let Some((repository, _)) = &target.repository {
+                for grant in tx.grants_in_force(account, now).await? {
+                    if let Some((policy, bindings)) = grants::compile(&grant, repository) {
+                        let document = documents.bound(Kind::Resource, &policy, Some(&bindings))?;
+                        self.resource.push((format!("grant {}", grant.id), document));
+                    }
+                }
+            }
+        }
+        if let Some(role) = &target.role
+            && let Some(row) = tx.principal(role).await?
+            && let Some(text) = &row.trust_policy
+        {
+            let document = documents.bound(Kind::Trust, text, Some(&row.trust_bindings))?;
+            self.resource.push(("role trust policy".to_owned(), document));
+        }
+        Ok(())
+    }
+
+    fn documents(&self) -> impl Iterator<Item = &Arc<Document>> {
+        let session = self.session.iter().flatten();
+        self.identity.iter().chain(session).chain(&self.resource).map(|(_, document)| document)
+    }
+
+    /// Decides for a part of the repository the judge was loaded for; reads its tags if a policy asks for them.
+    pub(super) async fn decide(&self, tx: &mut Tx<'_>, ctx: &Ctx, op: Op, target: &Target) -> Result<Decision> {
+        let mut context = self.context.clone();
+        if self.wants_tags
+            && let Some((_, object)) = &target.repository
+        {
+            context.set_many("ecr:ImageTag", self.tags(tx, object).await?);
+        }
+        let request = Request {
+            caller: &self.caller,
+            caller_account: caller_account(ctx, target),
+            action: op.spec().action,
+            resource: &target.arn,
+            resource_account: target.account,
+            context: &context,
+        };
+        let attach = |named: &'_ [Named]| -> Vec<Attached<'_>> {
+            named.iter().map(|(id, document)| Attached { id, document }).collect()
+        };
+        let (identity, resource) = (attach(&self.identity), attach(&self.resource));
+        let session = self.session.as_deref().map(attach);
+        let policies = Policies {
+            identity: &identity,
+            resource: &resource,
+            session: session.as_deref(),
+            ..Policies::default()
+        };
+        Ok(eval::evaluate(&request, &policies))
+    }
+
+    /// Whether some policy looks at tags, so that what one tag allows another may not.
+    pub(super) fn wants_tags(&self) -> bool {
+        self.wants_tags
+    }
+
+    async fn tags(&self, tx: &mut Tx<'_>, object: &Object) -> Result<Vec<String>> {
+        let Some(repository) = &self.repository else {
+            return Ok(match object {
+                Object::Tag(tag) => vec![tag.to_string()],
+                Object::Whole | Object::Image(_) | Object::Blob(_) | Object::AnyTag => Vec::new(),
+            });
+        };
+        let tags = match object {
+            Object::Whole => Vec::new(),
+            Object::Tag(tag) => vec![tag.clone()],
+            Object::Image(digest) => tx.tags_reaching_manifest(repository.uid, digest).await?,
+            Object::Blob(digest) => tx.tags_reaching_blob(repository.uid, digest).await?,
+            Object::AnyTag => {
+                let rows = tx.tag_list(repository.uid, "", TAGS_CONSIDERED).await?;
+                rows.into_iter().map(|row| row.tag).collect()
+            }
+        };
+        Ok(tags.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// How many tags of a repository stand for "any tag" when a policy limits listing by tag.
+const TAGS_CONSIDERED: u32 = 10_000;
+
+/// Refuses a session that ended, a principal that is gone, and a token that was cut off.
+async fn check_alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp) -> Result<()> {
+    let known = tx.principal(&principal.name).await?.is_some_and(|row| row.unique_id == principal.unique_id);
+    if !known {
+        return Err(invalid_token());
+    }
+    if let Some(session) = &principal.session {
+        if session.expires_at <= now {
+            let text = "Your authorization token has expired. Reauthenticate and try again.";
+            return Err(Error::new(Reason::CredentialsExpired, text));
+        }
+        if tx.is_revoked(session.id, &principal.unique_id, session.issued_at).await? {
+            return Err(invalid_token());
+        }
+    }
+    Ok(())
+}
+
+fn invalid_token() -> Error {
+    Error::new(Reason::CallerUnknown, "The security token included in the request is invalid")
+}
+
+fn caller_account(ctx: &Ctx, target: &Target) -> Option<AccountId> {
+    match &ctx.caller {
+        Caller::System(_) => target.account,
+        Caller::Anonymous | Caller::Principal(_) | Caller::Replication { .. } => ctx.caller.account(),
+    }
+}
+
+fn context(ctx: &Ctx, target: &Target) -> Context {
+    let mut context = Context::default();
+    context.set("aws:CurrentTime", ctx.now.to_string());
+    context.set("aws:EpochTime", ctx.now.secs().to_string());
+    context.set("aws:SecureTransport", ctx.secure.to_string());
+    context.set("aws:RequestedRegion", ctx.region.as_str());
+    context.set("aws:UserAgent", &*ctx.user_agent);
+    if let Some(address) = ctx.source_ip {
+        context.set("aws:SourceIp", address.to_canonical().to_string());
+    }
+    if let Some(account) = target.account {
+        context.set("aws:ResourceAccount", account.as_str());
+    }
+    for (key, value) in &target.context {
+        context.set(key, value.as_str());
+    }
+    match &ctx.caller {
+        Caller::Principal(principal) => principal_context(&mut context, principal),
+        Caller::Anonymous => {
+            context.set("aws:PrincipalType", "Anonymous");
+            context.set("aws:userid", "anonymous");
+        }
+        Caller::Replication { .. } | Caller::System(_) => context.set("aws:PrincipalType", "AssumedRole"),
+    }
+    context
+}
+
+// SPEC: IAM user guide, "AWS global condition context keys".
+fn principal_context(context: &mut Context, principal: &Principal) {
+    context.set("aws:PrincipalArn", principal.name.arn().as_str());
+    context.set("aws:PrincipalAccount", principal.name.account.as_str());
+    context.set("aws:PrincipalIsAWSService", "false");
+    match principal.name.kind {
+        PrincipalKind::User => {
+            context.set("aws:PrincipalType", "User");
+            context.set("aws:username", &*principal.name.name);
+            context.set("aws:userid", &*principal.unique_id);
+        }
+        PrincipalKind::Role => {
+            let name = principal.session.as_ref().and_then(|s| s.name.as_ref());
+            context.set("aws:PrincipalType", "AssumedRole");
+            context.set(
+                "aws:userid",
+                format!("{}:{}", principal.unique_id, name.map_or("", |name| name.as_str())),
+            );
+        }
+    }
+    if let Some(session) = &principal.session {
+        context.set("aws:TokenIssueTime", session.issued_at.to_string());
+        if let Some(identity) = &session.source_identity {
+            context.set("aws:SourceIdentity", &**identity);
+        }
+    }
+}
+
+/// What each job of the server may do; there is no caller that may do everything.
+fn job_policy(job: &str) -> &'static str {
+    match job {
+        "bootstrap" => {
+            r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["organizations:CreateAccount","ecr:PutAccountSetting","ecr:DescribeRegistry"],"Resource":"*"}}"#
+        }
+        "replicate" => {
+            r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["ecr:BatchGetImage","ecr:GetDownloadUrlForLayer"],"Resource":"*"}}"#
+        }
+        _ => r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}"#,
+    }
+}
+
+/// Whether the scope of the caller's token, if it has one, covers an operation.
+pub(super) fn in_scope(ctx: &Ctx, op: Op, target: &Target) -> bool {
+    let Caller::Principal(principal) = &ctx.caller else { return true };
+    let Some(scope) = principal.session.as_ref().and_then(|session| session.scope.as_ref()) else { return true };
+    let Some((repository, _)) = &target.repository else { return false };
+    scope.iter().any(|entry| {
+        entry.account == repository.account
+            && entry.repository == repository.name
+            && match (op, op.spec().class) {
+                (Op::BatchDeleteImage, _) => entry.delete,
+                (_, Class::Read | Class::Data) => entry.pull || entry.push,
+                (_, Class::Write) => entry.push,
+            }
+    })
+}
+
+/// The denial a caller reads: AWS's sentence for everyone, the statement only for the resource's own account.
+pub(super) fn denial(ctx: &Ctx, op: Op, target: &Target, decision: &Decision) -> Error {
+    let sentence = explain::sentence(&ctx.caller.display(), op.spec().action, &target.arn, decision);
+    let mut error = Error::new(Reason::AccessDenied, sentence)
+        .with("principal", ctx.caller.display())
+        .with("action", op.spec().action)
+        .with("resource", &target.arn)
+        .with("authorization_id", ctx.request_id);
+    if decision.outcome() == Outcome::ExplicitDeny
+        && target.account.is_some()
+        && target.account == ctx.caller.account()
+        && let Some(statement) = explain::detail(decision)
+    {
+        error = error.with("statement", statement);
+    }
+    error
+}

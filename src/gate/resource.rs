@@ -1,0 +1,299 @@
+//! What operations are authorized on: how each is named, found, and reported missing.
+
+use crate::ctx::Ctx;
+use crate::error::{Error, Reason, Result};
+use crate::names::{AccountId, Arn, Digest, PrincipalName, RepositoryRef, Tag};
+use crate::store::{self, Tx, directory, registries, repositories};
+use std::future::Future;
+use std::ops::Deref;
+
+/// The part of a repository a request is about; its tags become `ecr:ImageTag` (decision 17).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// The repository itself.
+    Whole,
+    /// A tag named by the request.
+    Tag(Tag),
+    /// A manifest by digest: its tags, those of every index that contains it, those of its subject.
+    Image(Digest),
+    /// A blob: the tags of all manifests of the repository that link it.
+    Blob(Digest),
+    /// The list of tags: any tag of the repository.
+    AnyTag,
+}
+
+/// What a policy is asked about.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The ARN, or `*` for operations without a resource type.
+    pub arn: String,
+    /// The account that owns the resource.
+    pub account: Option<AccountId>,
+    /// The repository, whose policy, registry policy and grants apply.
+    pub repository: Option<(RepositoryRef, Object)>,
+    /// Whether the registry policy of `account` applies.
+    pub registry: bool,
+    /// The role whose trust policy applies.
+    pub role: Option<PrincipalName>,
+    /// Context keys only this request has.
+    pub context: Vec<(&'static str, String)>,
+}
+
+impl Target {
+    fn new(arn: impl Into<String>, account: Option<AccountId>) -> Self {
+        Self { arn: arn.into(), account, repository: None, registry: false, role: None, context: Vec::new() }
+    }
+}
+
+/// Something an operation is authorized on.
+pub trait Resource: Sized + Send + Sync + 'static {
+    /// How a request names it.
+    type Address: Clone + Send + Sync + 'static;
+
+    /// What policies are asked about.
+    fn target(address: &Self::Address) -> Target;
+
+    /// Reads it.
+    fn load(
+        tx: &mut Tx<'_>,
+        address: &Self::Address,
+    ) -> impl Future<Output = Result<Option<Self>, store::Error>> + Send;
+
+    /// What an authorized caller hears when it is not there.
+    fn missing(address: &Self::Address, ctx: &Ctx) -> Error;
+}
+
+/// A repository and the part of it a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryAddress {
+    /// The repository.
+    pub repository: RepositoryRef,
+    /// The part.
+    pub object: Object,
+}
+
+impl RepositoryAddress {
+    /// The repository itself.
+    #[must_use]
+    pub fn whole(repository: &RepositoryRef) -> Self {
+        Self::of(repository, Object::Whole)
+    }
+
+    /// A part of a repository.
+    #[must_use]
+    pub fn of(repository: &RepositoryRef, object: Object) -> Self {
+        Self { repository: repository.clone(), object }
+    }
+}
+
+/// A repository that is there.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// Its row.
+    pub row: repositories::RepositoryRow,
+    /// Its address.
+    pub address: RepositoryRef,
+}
+
+impl Deref for Repository {
+    type Target = repositories::RepositoryRow;
+    fn deref(&self) -> &Self::Target {
+        &self.row
+    }
+}
+
+impl Repository {
+    /// Its ARN.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        self.address.arn()
+    }
+}
+
+fn repository_target(address: &RepositoryAddress) -> Target {
+    let mut target = Target::new(address.repository.arn().as_str(), Some(address.repository.account));
+    target.repository = Some((address.repository.clone(), address.object.clone()));
+    target.registry = true;
+    target
+}
+
+impl Resource for Repository {
+    type Address = RepositoryAddress;
+
+    fn target(address: &Self::Address) -> Target {
+        repository_target(address)
+    }
+
+    async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        let row = tx.repository(address.repository.account, &address.repository.name).await?;
+        Ok(row.map(|row| Self { row, address: address.repository.clone() }))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        let RepositoryRef { account, name, .. } = &address.repository;
+        // SPEC: Amazon ECR user guide, text of NAME_UNKNOWN.
+        let text = format!("The repository with name '{name}' does not exist in the registry with id '{account}'");
+        Error::new(Reason::RepositoryNotFound, text).with("repository", name).with("registry", account)
+    }
+}
+
+/// A repository that is to be made: its name is free to be judged before it exists.
+#[derive(Clone, Debug)]
+pub struct NewRepository {
+    /// Its address.
+    pub address: RepositoryRef,
+}
+
+impl Resource for NewRepository {
+    type Address = RepositoryAddress;
+
+    fn target(address: &Self::Address) -> Target {
+        repository_target(address)
+    }
+
+    async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        let account = tx.account(address.repository.account).await?;
+        Ok(account.map(|_| Self { address: address.repository.clone() }))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        account_missing(address.repository.account)
+    }
+}
+
+/// An account's registry in this region; made on first use.
+#[derive(Clone, Debug)]
+pub struct Registry(pub registries::Registry);
+
+impl Deref for Registry {
+    type Target = registries::Registry;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Resource for Registry {
+    type Address = AccountId;
+
+    fn target(address: &Self::Address) -> Target {
+        let mut target = Target::new("*", Some(*address));
+        target.registry = true;
+        target
+    }
+
+    async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        if let Some(row) = tx.registry(*address).await? {
+            return Ok(Some(Self(row)));
+        }
+        Ok(tx.account(*address).await?.map(|_| Self(registries::Registry::unmade(*address))))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        account_missing(*address)
+    }
+}
+
+/// A role, judged by its trust policy.
+#[derive(Clone, Debug)]
+pub struct Role(pub directory::PrincipalRow);
+
+/// A role and what the request to assume it says.
+#[derive(Clone, Debug)]
+pub struct RoleAddress {
+    /// The role.
+    pub role: PrincipalName,
+    /// The session's name.
+    pub session_name: String,
+    /// The external id.
+    pub external_id: Option<String>,
+}
+
+impl Resource for Role {
+    type Address = RoleAddress;
+
+    fn target(address: &Self::Address) -> Target {
+        let mut target = Target::new(address.role.arn().as_str(), Some(address.role.account));
+        target.role = Some(address.role.clone());
+        target.context.push(("sts:RoleSessionName", address.session_name.clone()));
+        target.context.extend(address.external_id.clone().map(|id| ("sts:ExternalId", id)));
+        target
+    }
+
+    async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(tx.principal(&address.role).await?.map(Self))
+    }
+
+    fn missing(address: &Self::Address, ctx: &Ctx) -> Error {
+        // A missing role and a refusing trust policy look the same.
+        let text = format!(
+            "User: {} is not authorized to perform: sts:AssumeRole on resource: {}",
+            ctx.caller.display(),
+            address.role.arn()
+        );
+        Error::new(Reason::AccessDenied, text)
+    }
+}
+
+/// An account's users, roles and access keys.
+#[derive(Clone, Debug)]
+pub struct Directory(pub AccountId);
+
+impl Resource for Directory {
+    type Address = AccountId;
+
+    fn target(address: &Self::Address) -> Target {
+        Target::new(Arn::new("iam", "", Some(*address), "*").as_str(), Some(*address))
+    }
+
+    async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(tx.account(*address).await?.map(|account| Self(account.id)))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        account_missing(*address)
+    }
+}
+
+/// An account's KMS keys in this region.
+#[derive(Clone, Debug)]
+pub struct Keyring(pub AccountId);
+
+impl Resource for Keyring {
+    type Address = AccountId;
+
+    fn target(address: &Self::Address) -> Target {
+        Target::new("*", Some(*address))
+    }
+
+    async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(tx.account(*address).await?.map(|account| Self(account.id)))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        account_missing(*address)
+    }
+}
+
+/// The organization's list of accounts. Owned by the account that administers it.
+#[derive(Clone, Debug)]
+pub struct Organization;
+
+impl Resource for Organization {
+    type Address = Option<AccountId>;
+
+    fn target(address: &Self::Address) -> Target {
+        Target::new("*", *address)
+    }
+
+    async fn load(_: &mut Tx<'_>, _: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(Some(Self))
+    }
+
+    fn missing(_: &Self::Address, _: &Ctx) -> Error {
+        Error::new(Reason::Unavailable, "this region does not know its organization yet; try again shortly")
+    }
+}
+
+fn account_missing(account: AccountId) -> Error {
+    Error::new(Reason::NotFound, format!("there is no account {account} in this organization")).with("account", account)
+}

@@ -1,0 +1,261 @@
+//! Blob objects and the (repository, blob) edges through which alone they are reached.
+
+use super::{Error, Row, Tx, args};
+use crate::clock::Timestamp;
+use crate::names::{AccountId, Arn, Digest, Uid};
+
+/// A sealed object at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobRow {
+    /// Names the object on disk.
+    pub uid: Uid,
+    /// The account whose object it is.
+    pub account: AccountId,
+    /// The KMS key under which it was sealed.
+    pub kms_key: Arn,
+    /// The digest of its plaintext.
+    pub digest: Digest,
+    /// Plaintext bytes.
+    pub size: u64,
+    /// Ciphertext segment size in bytes.
+    pub segment: u32,
+    /// The parts table: `header[40] | u32be plain_len` for each part.
+    pub parts: Vec<u8>,
+    /// Binds the data key to digest, size and parts.
+    pub commitment: [u8; 32],
+    /// When its bytes were last hashed.
+    pub verified_at: Timestamp,
+}
+
+/// A data key, wrapped by a branch key of a repository for one link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// The branch key's version.
+    pub branch_version: u32,
+    /// The wrapping's salt.
+    pub salt: [u8; 16],
+    /// The wrapped data key.
+    pub wrapped: [u8; 48],
+}
+
+/// The edge from a repository to a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkRow {
+    /// The repository.
+    pub repository: Uid,
+    /// The digest under which the repository holds it.
+    pub digest: Digest,
+    /// The object.
+    pub blob: Uid,
+    /// The data key, wrapped for this edge.
+    pub key: WrappedKey,
+    /// The account from which its bytes arrived by replication, if they did.
+    pub source_account: Option<AccountId>,
+    /// Until then it needs no manifest to stay.
+    pub lease_until: Timestamp,
+}
+
+/// A statement that reads links `l` with their blobs `b`, from its `FROM` on.
+macro_rules! select_link {
+    ($from:literal) => {
+        concat!(
+            "SELECT l.repository, l.digest, l.blob, l.branch_version, l.salt, l.wrapped, l.source_account, ",
+            "l.lease_until, b.account, b.kms_key, b.size, b.segment, b.parts, b.commitment, b.verified_at ",
+            $from
+        )
+    };
+}
+
+impl Tx<'_> {
+    /// The blob that a repository holds under a digest.
+    pub async fn link(&mut self, repository: Uid, digest: &Digest) -> Result<Option<(LinkRow, BlobRow)>, Error> {
+        let row = self.opt(
+                select_link!("FROM links l JOIN blobs b ON b.uid = l.blob WHERE l.repository = $1 AND l.digest = $2"),
+                &args![repository, digest],
+            ).await?;
+        row.as_ref().map(link_and_blob).transpose()
+    }
+
+    /// Whether a repository holds a blob under a digest.
+    pub async fn link_exists(&mut self, repository: Uid, digest: &Digest) -> Result<bool, Error> {
+        let row = self
+            .opt("SELECT 1 FROM links WHERE repository = $1 AND digest = $2", &args![repository, digest])
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// A repository's links after a digest, with their blobs.
+    pub async fn link_list(
+        &mut self,
+        repository: Uid,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(LinkRow, BlobRow)>, Error> {
+        let rows = self
+            .all(
+                select_link!(
+                    "FROM links l JOIN blobs b ON b.uid = l.blob WHERE l.repository = $1 AND l.digest > $2 \
+                 ORDER BY l.digest LIMIT $3"
+                ),
+                &args![repository, after, limit],
+            )
+            .await?;
+        rows.iter().map(link_and_blob).collect()
+    }
+
+    /// A link of another repository to the same content under the same account and key; any one of them.
+    pub async fn link_elsewhere(
+        &mut self,
+        account: AccountId,
+        kms_key: &Arn,
+        digest: &Digest,
+        source: Option<AccountId>,
+    ) -> Result<Option<(LinkRow, BlobRow)>, Error> {
+        let row = self
+            .opt(
+                select_link!(
+                    "FROM blobs b JOIN links l ON l.blob = b.uid \
+                 WHERE b.account = $1 AND b.kms_key = $2 AND b.digest = $3 AND b.condemned_at IS NULL \
+                 AND ($4 IS NULL OR l.source_account = $4) LIMIT 1"
+                ),
+                &args![account, kms_key, digest, source],
+            )
+            .await?;
+        row.as_ref().map(link_and_blob).transpose()
+    }
+
+    pub(crate) async fn blob_insert(&mut self, blob: &BlobRow, at: Timestamp) -> Result<(), Error> {
+        self.execute(
+            "INSERT INTO blobs (uid, account, kms_key, digest, size, segment, parts, commitment, created_at, verified_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            &args![
+                blob.uid,
+                blob.account,
+                &blob.kms_key,
+                blob.digest,
+                blob.size,
+                blob.segment,
+                blob.parts.as_slice(),
+                blob.commitment.as_slice(),
+                at,
+                blob.verified_at
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Adds a link; false when its object is gone or condemned. One that is there already keeps its object
+    /// and gains the longer lease and the source account.
+    pub(crate) async fn link_insert(&mut self, link: &LinkRow, at: Timestamp) -> Result<bool, Error> {
+        let alive = self
+            .opt("SELECT 1 FROM blobs WHERE uid = $1 AND condemned_at IS NULL", &args![link.blob])
+            .await?;
+        if alive.is_none() {
+            return Ok(false);
+        }
+        self.execute(
+            "INSERT INTO links (repository, digest, blob, branch_version, salt, wrapped, source_account, lease_until, \
+             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             ON CONFLICT (repository, digest) DO UPDATE SET lease_until = \
+             CASE WHEN links.lease_until > $8 THEN links.lease_until ELSE $8 END, \
+             source_account = coalesce($7, links.source_account)",
+            &args![
+                link.repository,
+                link.digest,
+                link.blob,
+                link.key.branch_version,
+                link.key.salt.as_slice(),
+                link.key.wrapped.as_slice(),
+                link.source_account,
+                link.lease_until,
+                at
+            ],
+        )
+        .await?;
+        Ok(true)
+    }
+
+    /// Keeps a link until a moment even if no manifest names it; false when there is no such link.
+    pub(crate) async fn link_lease(
+        &mut self,
+        repository: Uid,
+        digest: &Digest,
+        until: Timestamp,
+        source: Option<AccountId>,
+    ) -> Result<bool, Error> {
+        let found = self
+            .execute(
+                "UPDATE links SET lease_until = CASE WHEN lease_until > $3 THEN lease_until ELSE $3 END, \
+                 source_account = coalesce($4, source_account) WHERE repository = $1 AND digest = $2",
+                &args![repository, digest, until, source],
+            )
+            .await?;
+        Ok(found > 0)
+    }
+
+    /// Removes a link.
+    pub(crate) async fn link_delete(&mut self, repository: Uid, digest: &Digest) -> Result<(), Error> {
+        self.execute("DELETE FROM links WHERE repository = $1 AND digest = $2", &args![repository, digest]).await?;
+        Ok(())
+    }
+
+    /// Removes links that no manifest names and whose lease is over; says how many.
+    pub(crate) async fn link_sweep(&mut self, now: Timestamp) -> Result<u64, Error> {
+        self.execute(
+            "DELETE FROM links WHERE lease_until < $1 AND NOT EXISTS (SELECT 1 FROM edges e \
+             WHERE e.repository = links.repository AND e.child = links.digest AND e.kind = 'blob')",
+            &args![now],
+        )
+        .await
+    }
+
+    /// Condemns objects without a link, so that no link is added to them any more, and names those condemned.
+    pub(crate) async fn blob_condemn(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(AccountId, Uid)>, Error> {
+        self.execute(
+            "UPDATE blobs SET condemned_at = $1 WHERE condemned_at IS NULL \
+             AND NOT EXISTS (SELECT 1 FROM links l WHERE l.blob = blobs.uid)",
+            &args![now],
+        )
+        .await?;
+        let rows = self
+            .all("SELECT account, uid FROM blobs WHERE condemned_at IS NOT NULL LIMIT $1", &args![limit])
+            .await?;
+        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    }
+
+    /// Forgets a condemned object whose file is gone.
+    pub(crate) async fn blob_forget(&mut self, uid: Uid) -> Result<(), Error> {
+        self.execute("DELETE FROM blobs WHERE uid = $1 AND condemned_at IS NOT NULL", &args![uid]).await?;
+        Ok(())
+    }
+
+    /// Notes that an object's bytes were hashed and found right.
+    pub(crate) async fn blob_verified(&mut self, uid: Uid, at: Timestamp) -> Result<(), Error> {
+        self.execute("UPDATE blobs SET verified_at = $2 WHERE uid = $1", &args![uid, at]).await?;
+        Ok(())
+    }
+}
+
+fn link_and_blob(row: &Row) -> Result<(LinkRow, BlobRow), Error> {
+    let link = LinkRow {
+        repository: row.get(0)?,
+        digest: row.get(1)?,
+        blob: row.get(2)?,
+        key: WrappedKey { branch_version: row.get(3)?, salt: row.get(4)?, wrapped: row.get(5)? },
+        source_account: row.get(6)?,
+        lease_until: row.get(7)?,
+    };
+    let blob = BlobRow {
+        uid: link.blob,
+        account: row.get(8)?,
+        kms_key: row.get(9)?,
+        digest: link.digest,
+        size: row.get(10)?,
+        segment: row.get(11)?,
+        parts: row.get(12)?,
+        commitment: row.get(13)?,
+        verified_at: row.get(14)?,
+    };
+    Ok((link, blob))
+}

@@ -1,0 +1,134 @@
+//! An account's registry in this region: its settings and its policy.
+
+use super::{Error, Row, Tx, args};
+use crate::clock::Timestamp;
+use crate::names::{AccountId, Arn};
+use std::collections::BTreeMap;
+
+/// A policy as its author wrote it, with the unique ids of the principals it names.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StoredPolicy {
+    /// The document.
+    pub text: String,
+    /// Unique ids by ARN.
+    pub bindings: BTreeMap<String, String>,
+}
+
+impl StoredPolicy {
+    /// Reads the two columns of a policy.
+    pub(crate) fn read(text: Option<String>, bindings: Option<String>) -> Result<Option<Self>, Error> {
+        let Some(text) = text else { return Ok(None) };
+        let bindings = serde_json::from_str(&bindings.unwrap_or_else(|| "{}".to_owned())).map_err(Error::decode)?;
+        Ok(Some(Self { text, bindings }))
+    }
+
+    /// The two columns of a policy, or two nulls.
+    pub(crate) fn columns(policy: Option<&Self>) -> Result<(Option<String>, Option<String>), Error> {
+        let Some(policy) = policy else { return Ok((None, None)) };
+        let bindings = serde_json::to_string(&policy.bindings).map_err(Error::encode)?;
+        Ok((Some(policy.text.clone()), Some(bindings)))
+    }
+}
+
+/// An account's registry in this region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// The account.
+    pub account: AccountId,
+    /// Shards of its change stream; fixed when the registry is made.
+    pub shards: u32,
+    /// Whether a push makes the repository it names.
+    pub create_on_push: bool,
+    /// The account's default KMS key, once it has one.
+    pub kms_key: Option<Arn>,
+    /// The registry policy.
+    pub policy: Option<StoredPolicy>,
+}
+
+impl Registry {
+    /// The registry of an account that has not used this region yet.
+    #[must_use]
+    pub fn unmade(account: AccountId) -> Self {
+        Self { account, shards: 1, create_on_push: false, kms_key: None, policy: None }
+    }
+}
+
+impl Tx<'_> {
+    /// The registry of an account, if it was made.
+    pub async fn registry(&mut self, account: AccountId) -> Result<Option<Registry>, Error> {
+        let row = self
+            .opt(
+                "SELECT account, shards, create_on_push, kms_key, policy, policy_bindings FROM registries \
+                 WHERE account = $1",
+                &args![account],
+            )
+            .await?;
+        row.as_ref().map(registry_row).transpose()
+    }
+
+    /// All registries of this region.
+    pub async fn registry_list(&mut self) -> Result<Vec<Registry>, Error> {
+        let rows = self
+            .all(
+                "SELECT account, shards, create_on_push, kms_key, policy, policy_bindings FROM registries \
+                 ORDER BY account",
+                &args![],
+            )
+            .await?;
+        rows.iter().map(registry_row).collect()
+    }
+
+    /// Makes a registry unless it is there.
+    pub(crate) async fn registry_insert(&mut self, registry: &Registry, at: Timestamp) -> Result<(), Error> {
+        self.execute(
+            "INSERT INTO registries (account, shards, create_on_push, kms_key, created_at) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (account) DO NOTHING",
+            &args![registry.account, registry.shards, registry.create_on_push, registry.kms_key.as_ref(), at],
+        )
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn registry_settings_set(&mut self, account: AccountId, create_on_push: bool) -> Result<(), Error> {
+        self.execute(
+            "UPDATE registries SET create_on_push = $2 WHERE account = $1",
+            &args![account, create_on_push],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Makes a key the account's default unless it has one.
+    pub(crate) async fn registry_key_set(&mut self, account: AccountId, key: &Arn) -> Result<(), Error> {
+        self.execute(
+            "UPDATE registries SET kms_key = $2 WHERE account = $1 AND kms_key IS NULL",
+            &args![account, key],
+        )
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn registry_policy_set(
+        &mut self,
+        account: AccountId,
+        policy: Option<&StoredPolicy>,
+    ) -> Result<(), Error> {
+        let (text, bindings) = StoredPolicy::columns(policy)?;
+        self.execute(
+            "UPDATE registries SET policy = $2, policy_bindings = $3 WHERE account = $1",
+            &args![account, text.as_deref(), bindings.as_deref()],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+fn registry_row(row: &Row) -> Result<Registry, Error> {
+    Ok(Registry {
+        account: row.get(0)?,
+        shards: row.get(1)?,
+        create_on_push: row.get(2)?,
+        kms_key: row.get(3)?,
+        policy: StoredPolicy::read(row.get(4)?, row.get(5)?)?,
+    })
+}

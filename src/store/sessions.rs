@@ -1,0 +1,179 @@
+//! Sessions issued in this region, and revocations from everywhere.
+
+use super::{Error, Tx, args, streams};
+use crate::clock::Timestamp;
+use crate::names::{AccountId, PageSize, Uid};
+
+/// A session that was issued here.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: Uid,
+    /// The principal's account.
+    pub account: AccountId,
+    /// The principal's ARN.
+    pub principal: String,
+    /// The name given at `AssumeRole`.
+    pub name: String,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// What a revocation cuts off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// One session.
+    Session,
+    /// Every session of a principal issued before a moment.
+    Principal,
+}
+
+impl Cut {
+    /// The word in the store and on the stream.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Principal => "principal",
+        }
+    }
+}
+
+/// Tokens that are no longer believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Its id, the same in every region.
+    pub id: Uid,
+    /// What it cuts off.
+    pub cut: Cut,
+    /// A session's id or a principal's unique id.
+    pub subject: String,
+    /// Tokens issued before this are void.
+    pub before_at: Timestamp,
+    /// May be forgotten after this.
+    pub expires_at: Timestamp,
+    /// Whether it was made in this region, and so belongs to this region's stream.
+    pub local_origin: bool,
+}
+
+impl Tx<'_> {
+    pub(crate) async fn session_insert(&mut self, session: &SessionRow) -> Result<(), Error> {
+        self.execute(
+            "INSERT INTO sessions (id, account, principal, name, issued_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+            &args![
+                session.id,
+                session.account,
+                session.principal.as_str(),
+                session.name.as_str(),
+                session.issued_at,
+                session.expires_at
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// A session issued here.
+    pub async fn session(&mut self, id: Uid) -> Result<Option<SessionRow>, Error> {
+        let row = self
+            .opt(
+                "SELECT id, account, principal, name, issued_at, expires_at FROM sessions WHERE id = $1",
+                &args![id],
+            )
+            .await?;
+        row.as_ref().map(session_row).transpose()
+    }
+
+    /// An account's sessions older than a moment, newest first.
+    pub async fn session_list(
+        &mut self,
+        account: AccountId,
+        before: Timestamp,
+        size: PageSize,
+    ) -> Result<Vec<SessionRow>, Error> {
+        let rows = self
+            .all(
+                "SELECT id, account, principal, name, issued_at, expires_at FROM sessions \
+                 WHERE account = $1 AND issued_at < $2 ORDER BY issued_at DESC LIMIT $3",
+                &args![account, before, size.rows()],
+            )
+            .await?;
+        rows.iter().map(session_row).collect()
+    }
+
+    /// Adds a revocation; one made here goes on this region's stream, one from a peer does not.
+    pub(crate) async fn revocation_insert(&mut self, revocation: &Revocation, at: Timestamp) -> Result<(), Error> {
+        let new = self
+            .execute(
+                "INSERT INTO revocations (id, kind, subject, before_at, expires_at, local_origin) \
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
+                &args![
+                    revocation.id,
+                    revocation.cut.as_str(),
+                    revocation.subject.as_str(),
+                    revocation.before_at,
+                    revocation.expires_at,
+                    revocation.local_origin
+                ],
+            )
+            .await?;
+        if new > 0 && revocation.local_origin {
+            let note = streams::NewChange { kind: "revocation", subject: revocation.id.to_string(), image: None };
+            self.stream_append(streams::REVOCATIONS, 0, at, &note).await?;
+        }
+        Ok(())
+    }
+
+    /// A revocation by id.
+    pub async fn revocation(&mut self, id: Uid) -> Result<Option<Revocation>, Error> {
+        let row = self
+            .opt(
+                "SELECT id, kind, subject, before_at, expires_at, local_origin FROM revocations WHERE id = $1",
+                &args![id],
+            )
+            .await?;
+        row.map(|row| {
+            Ok(Revocation {
+                id: row.get(0)?,
+                cut: if row.get::<String>(1)? == "session" { Cut::Session } else { Cut::Principal },
+                subject: row.get(2)?,
+                before_at: row.get(3)?,
+                expires_at: row.get(4)?,
+                local_origin: row.get(5)?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Whether a token of this session, issued then, has been cut off.
+    pub async fn is_revoked(&mut self, session: Uid, unique_id: &str, issued_at: Timestamp) -> Result<bool, Error> {
+        let row = self
+            .opt(
+                "SELECT 1 FROM revocations WHERE (subject = $1 AND kind = 'session') \
+                 OR (subject = $2 AND kind = 'principal' AND before_at > $3) LIMIT 1",
+                &args![session.to_string(), unique_id, issued_at],
+            )
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Forgets sessions and revocations that can no longer matter.
+    pub(crate) async fn session_sweep(&mut self, now: Timestamp) -> Result<u64, Error> {
+        let sessions = self.execute("DELETE FROM sessions WHERE expires_at < $1", &args![now]).await?;
+        let revocations = self.execute("DELETE FROM revocations WHERE expires_at < $1", &args![now]).await?;
+        Ok(sessions + revocations)
+    }
+}
+
+fn session_row(row: &super::Row) -> Result<SessionRow, Error> {
+    Ok(SessionRow {
+        id: row.get(0)?,
+        account: row.get(1)?,
+        principal: row.get(2)?,
+        name: row.get(3)?,
+        issued_at: row.get(4)?,
+        expires_at: row.get(5)?,
+    })
+}
