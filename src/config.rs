@@ -1,0 +1,382 @@
+//! Settings: one TOML file, overridden by `TRANSSHIP__…` variables; with neither, a registry on a laptop.
+//!
+//! A [`File`] is text as its author wrote it; [`Settings`] are parsed names, addresses and durations. All problems are
+//! reported together, each with its key and what is accepted.
+
+use crate::names::{Region, Uid};
+use crate::secret::Secret;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where a laptop's registry listens; the port that registries use.
+const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
+/// The region of a registry that was not told one.
+const DEFAULT_REGION: &str = "us-east-1";
+/// How long an upload without progress is kept.
+const DEFAULT_UPLOAD_TTL_SECS: u64 = 24 * 3_600;
+/// How long a blob may stay without a manifest: a client pushes blobs first and the manifest within a day.
+const DEFAULT_LINK_LEASE_SECS: u64 = 24 * 3_600;
+/// How often the sweeper looks.
+const DEFAULT_SWEEP_SECS: u64 = 60;
+/// Shards of a new registry's stream: one writer needs one, many need a few.
+const SHARDS: (u32, u32) = (1, 16);
+/// Connections to a PostgreSQL server.
+const DEFAULT_POOL: usize = 16;
+
+/// What a configuration says that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration cannot be used:\n{}", problems.join("\n"))]
+pub struct Error {
+    /// One line for each problem: key, value, what is accepted.
+    pub problems: Vec<String>,
+}
+
+/// Where text for overrides comes from; a map in tests.
+pub trait Strings {
+    /// All variables.
+    fn all(&self) -> Vec<(String, String)>;
+}
+
+/// The process environment.
+pub struct Environment;
+
+impl Strings for Environment {
+    fn all(&self) -> Vec<(String, String)> {
+        std::env::vars().collect()
+    }
+}
+
+impl Strings for BTreeMap<String, String> {
+    fn all(&self) -> Vec<(String, String)> {
+        self.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}
+
+/// A configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    region: Option<String>,
+    listen: Option<String>,
+    endpoint: Option<String>,
+    data: Option<PathBuf>,
+    accounts: Option<Vec<String>>,
+    organization: OrganizationFile,
+    store: StoreFile,
+    kms: KmsFile,
+    registry: RegistryFile,
+    peer: Option<PeerFile>,
+    peers: Vec<OtherFile>,
+    limits: LimitsFile,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct OrganizationFile {
+    uid: Option<String>,
+    home: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum StoreFile {
+    #[default]
+    Sqlite,
+    Postgres {
+        url: String,
+        pool: Option<usize>,
+    },
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum KmsFile {
+    #[default]
+    Embedded,
+    Aws {
+        endpoint: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RegistryFile {
+    create_on_push: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeerFile {
+    listen: String,
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OtherFile {
+    region: String,
+    address: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsFile {
+    upload_ttl_secs: Option<u64>,
+    link_lease_secs: Option<u64>,
+    sweep_secs: Option<u64>,
+}
+
+/// Where metadata lies.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// A file in the data folder.
+    Sqlite,
+    /// A PostgreSQL database.
+    Postgres {
+        /// Its URL, password included.
+        url: Secret<String>,
+        /// Connections.
+        pool: usize,
+    },
+}
+
+/// Who keeps KMS keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kms {
+    /// The keyring in the store.
+    Embedded,
+    /// AWS KMS, or what answers at another endpoint in its stead.
+    Aws {
+        /// The endpoint, unless it is the region's own.
+        endpoint: Option<String>,
+    },
+}
+
+/// The peer listener and its certificate.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The organization's root, PEM.
+    pub ca: PathBuf,
+    /// This region's certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
+/// Parsed settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This region.
+    pub region: Region,
+    /// Where clients are served.
+    pub listen: SocketAddr,
+    /// How clients know this region.
+    pub endpoint: String,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Accounts to make at the first start of the home region.
+    pub accounts: Vec<String>,
+    /// The organization, if it is given.
+    pub organization: Option<Uid>,
+    /// The region where the directory is written.
+    pub home: Region,
+    /// Where metadata lies.
+    pub store: Store,
+    /// Who keeps KMS keys.
+    pub kms: Kms,
+    /// Whether new registries make repositories on push.
+    pub create_on_push: bool,
+    /// The peer listener.
+    pub peer: Option<Peer>,
+    /// The other regions' peer addresses.
+    pub peers: BTreeMap<Region, String>,
+    /// How long an upload without progress is kept.
+    pub upload_ttl: Duration,
+    /// How long a blob may stay without a manifest.
+    pub link_lease: Duration,
+    /// How often the sweeper looks.
+    pub sweep: Duration,
+}
+
+impl Settings {
+    /// Reads a file, if one is given, and the overrides.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn load(path: Option<&Path>, strings: &dyn Strings) -> Result<Self, Error> {
+        let one = |problem: String| Error { problems: vec![problem] };
+        let text = match path {
+            Some(path) => std::fs::read_to_string(path).map_err(|e| one(format!("{}: {e}", path.display())))?,
+            None => String::new(),
+        };
+        let mut table: toml::Table = text.parse().map_err(|e| one(format!("{e}")))?;
+        for (key, value) in strings.all() {
+            if let Some(path) = key.strip_prefix("TRANSSHIP__") {
+                set(&mut table, &path.to_ascii_lowercase(), &value).map_err(|problem| one(format!("{key}: {problem}")))?;
+            }
+        }
+        let file: File = table.try_into().map_err(|e| one(format!("{e}")))?;
+        Self::parse(file, strings)
+    }
+
+    /// Parses a file.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn parse(file: File, strings: &dyn Strings) -> Result<Self, Error> {
+        let mut problems = Problems::default();
+        let region = problems.region("region", file.region.as_deref().unwrap_or(DEFAULT_REGION));
+        let home = problems.region("organization.home", file.organization.home.as_deref().unwrap_or(region.as_str()));
+        let listen = problems.address("listen", file.listen.as_deref().unwrap_or(DEFAULT_LISTEN));
+        let uid = file.organization.uid.as_deref();
+        let organization = uid.and_then(|text| problems.keep("organization.uid", Uid::parse(text)));
+        let peers = file.peers.iter().map(|other| {
+            (problems.region("peers.region", &other.region), other.address.clone())
+        });
+        let peers: BTreeMap<Region, String> = peers.collect();
+        if file.peer.is_some() && organization.is_none() {
+            problems.0.push("organization.uid: must be given where there is a peer listener".to_owned());
+        }
+        let peer = file.peer.map(|peer| Peer {
+            listen: problems.address("peer.listen", &peer.listen),
+            ca: peer.ca,
+            certificate: peer.certificate,
+            key: peer.key,
+        });
+        let store = match file.store {
+            StoreFile::Sqlite => Store::Sqlite,
+            StoreFile::Postgres { url, pool } => Store::Postgres {
+                url: problems.secret("store.url", &url, strings),
+                pool: pool.unwrap_or(DEFAULT_POOL).clamp(2, 200),
+            },
+        };
+        let settings = Self {
+            endpoint: file.endpoint.unwrap_or_else(|| format!("http://{listen}")),
+            data: file.data.unwrap_or_else(|| PathBuf::from("transship-data")),
+            accounts: file.accounts.unwrap_or_else(|| vec!["main".to_owned()]),
+            kms: match file.kms {
+                KmsFile::Embedded => Kms::Embedded,
+                KmsFile::Aws { endpoint } => Kms::Aws { endpoint },
+            },
+            create_on_push: file.registry.create_on_push,
+            upload_ttl: Duration::from_secs(file.limits.upload_ttl_secs.unwrap_or(DEFAULT_UPLOAD_TTL_SECS)),
+            link_lease: Duration::from_secs(file.limits.link_lease_secs.unwrap_or(DEFAULT_LINK_LEASE_SECS)),
+            sweep: Duration::from_secs(file.limits.sweep_secs.unwrap_or(DEFAULT_SWEEP_SECS).max(1)),
+            region,
+            listen,
+            organization,
+            home,
+            store,
+            peer,
+            peers,
+        };
+        if problems.0.is_empty() { Ok(settings) } else { Err(Error { problems: problems.0 }) }
+    }
+
+    /// Shards of a new registry's stream.
+    #[must_use]
+    pub fn shards(&self) -> u32 {
+        match self.store {
+            Store::Sqlite => SHARDS.0,
+            Store::Postgres { .. } => SHARDS.1,
+        }
+    }
+}
+
+/// Sets a value by its path of lower-case keys joined by double underscores.
+fn set(table: &mut toml::Table, path: &str, value: &str) -> Result<(), String> {
+    match path.split_once("__") {
+        Some((head, rest)) => match table.entry(head).or_insert_with(|| toml::Table::new().into()) {
+            toml::Value::Table(inner) => set(inner, rest, value),
+            _ => Err(format!("{head} is no section")),
+        },
+        None => {
+            // A value that is no TOML literal is text.
+            let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
+            table.insert(path.to_owned(), parsed.unwrap_or_else(|| value.into()));
+            Ok(())
+        }
+    }
+}
+
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn keep<T, E: std::fmt::Display>(&mut self, key: &str, parsed: Result<T, E>) -> Option<T> {
+        parsed.map_err(|e| self.0.push(format!("{key}: {e}"))).ok()
+    }
+
+    fn region(&mut self, key: &str, text: &str) -> Region {
+        let fallback = Region::parse(DEFAULT_REGION).expect("the default is a region");
+        self.keep(key, Region::parse(text)).unwrap_or(fallback)
+    }
+
+    fn address(&mut self, key: &str, text: &str) -> SocketAddr {
+        let parsed = text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not <address>:<port>"));
+        self.keep(key, parsed).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// A reference to a secret: `file:/…` or `env:NAME`; a literal would end up in backups and tickets.
+    fn secret(&mut self, key: &str, text: &str, strings: &dyn Strings) -> Secret<String> {
+        let found = if let Some(path) = text.strip_prefix("file:") {
+            std::fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|e| format!("{path}: {e}"))
+        } else if let Some(name) = text.strip_prefix("env:") {
+            let value = strings.all().into_iter().find(|(key, _)| key == name).map(|(_, value)| value);
+            value.ok_or_else(|| format!("the variable {name} is not set"))
+        } else {
+            Err("must be file:<path> or env:<NAME>; secrets do not stand in the configuration".to_owned())
+        };
+        Secret::new(self.keep(key, found).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str, overrides: &[(&str, &str)]) -> Result<Settings, Error> {
+        let strings: BTreeMap<String, String> =
+            overrides.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        Settings::load(Some(&path), &strings)
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_registry_on_a_laptop() {
+        let settings = Settings::load(None, &BTreeMap::new()).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:5000");
+        assert!(matches!(settings.store, Store::Sqlite));
+        assert_eq!(settings.kms, Kms::Embedded);
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let error = settings("region = \"US\"\nlisten = \"here\"\n[store]\nkind = \"postgres\"\nurl = \"postgres://a:b@c\"", &[])
+            .unwrap_err();
+        assert_eq!(error.problems.len(), 3, "{error}");
+        assert!(!error.to_string().contains("a:b"), "a secret was repeated: {error}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        assert!(settings("regoin = \"us-east-1\"", &[]).unwrap_err().to_string().contains("regoin"));
+    }
+
+    #[test]
+    fn a_variable_overrides_a_key_by_its_path() {
+        let settings = settings("", &[("TRANSSHIP__REGISTRY__CREATE_ON_PUSH", "true"), ("TRANSSHIP__REGION", "eu-west-1")]);
+        let settings = settings.unwrap();
+        assert!(settings.create_on_push);
+        assert_eq!(settings.region.as_str(), "eu-west-1");
+    }
+}

@@ -1,0 +1,227 @@
+//! Following: how a region learns the directory from home, and revocations from everywhere.
+//!
+//! The stream names what changed; an entry is the whole present state of that thing, or its absence. So entries may be
+//! skipped, repeated or reordered between two states without harm, and a follower that lost its store begins at 0.
+
+use super::App;
+use super::directory::{ACCESS_KEY, TOKEN_KEY};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::names::{AccountId, Region, Uid};
+use crate::secret::Secret;
+use crate::store::directory::{AccessKeyRow, Account, Organization, Policy, PrincipalRow, TokenKeyRow};
+use crate::store::sessions::Revocation;
+use crate::store::streams::{self, Change};
+use crate::store::{Apply, Done, Tx};
+use std::sync::Arc;
+
+/// Entries of one message.
+const BATCH: u32 = 200;
+
+/// What can be followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stream {
+    /// The directory, at home.
+    Directory,
+    /// Revocations made in the answering region.
+    Revocations,
+}
+
+impl Stream {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Directory => streams::DIRECTORY,
+            Self::Revocations => streams::REVOCATIONS,
+        }
+    }
+
+    /// The follower's own name for the stream of a region, under which its cursor is kept.
+    fn followed(self, region: &Region) -> String {
+        format!("{}@{region}", self.name())
+    }
+}
+
+/// The whole state of one thing.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// The organization.
+    Organization(Organization),
+    /// An account.
+    Account(Account),
+    /// A user or role with its policies.
+    Principal(PrincipalRow, Vec<Policy>),
+    /// An access key: id, owner, secret, when it was made.
+    AccessKey(String, String, Secret<Vec<u8>>, Timestamp),
+    /// A token key: id, secret, when it was made.
+    TokenKey(u32, Secret<Vec<u8>>, Timestamp),
+    /// A revocation.
+    Revocation(Revocation),
+    /// A thing that is gone: its kind and key.
+    Removed(String, String),
+}
+
+/// What comes after a cursor.
+#[derive(Debug)]
+pub struct News {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Where a follower stands once they are applied.
+    pub until: i64,
+    /// The head of the stream.
+    pub head: i64,
+}
+
+struct Learn {
+    stream: String,
+    entries: Vec<Learned>,
+    until: i64,
+    now: Timestamp,
+}
+
+/// An entry whose secret is sealed under this region's own root key.
+enum Learned {
+    Plain(Entry),
+    AccessKey(AccessKeyRow),
+    TokenKey(TokenKeyRow),
+}
+
+impl Apply for Learn {
+    type Out = ();
+    type Error = Error;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<()>> {
+        for entry in &self.entries {
+            match entry {
+                Learned::AccessKey(row) => tx.access_key_put(row).await?,
+                Learned::TokenKey(row) => tx.token_key_put(row).await?,
+                Learned::Plain(entry) => learn(tx, entry, self.now).await?,
+            }
+        }
+        tx.cursor_set(&self.stream, 0, "here", self.until, self.now).await?;
+        Ok(Done::Commit(()))
+    }
+}
+
+async fn learn(tx: &mut Tx<'_>, entry: &Entry, now: Timestamp) -> Result<()> {
+    match entry {
+        Entry::Organization(organization) => tx.organization_insert(organization, now).await?,
+        Entry::Account(account) => {
+            tx.account_put(account).await?;
+        }
+        Entry::Principal(row, policies) => {
+            tx.principal_put(row).await?;
+            tx.policy_replace_all(&row.unique_id, policies).await?;
+        }
+        Entry::Revocation(revocation) => {
+            let foreign = Revocation { local_origin: false, ..revocation.clone() };
+            tx.revocation_insert(&foreign, now).await?;
+        }
+        Entry::Removed(kind, subject) => match kind.as_str() {
+            "principal" => tx.principal_delete(subject).await?,
+            "access-key" => {
+                tx.access_key_delete(subject).await?;
+            }
+            _ => {}
+        },
+        // Secrets are sealed before they come here.
+        Entry::AccessKey(..) | Entry::TokenKey(..) => {}
+    }
+    Ok(())
+}
+
+impl App {
+    /// What comes after a cursor of one of this region's streams.
+    ///
+    /// # Errors
+    /// When the store does not answer, or a secret does not open.
+    pub async fn news(&self, stream: Stream, after: i64) -> Result<News> {
+        let mut snapshot = self.store.snapshot().await?;
+        let mut tx = snapshot.tx();
+        let head = tx.stream_head(stream.name(), 0).await?;
+        let changes = tx.stream_after(stream.name(), 0, after, BATCH).await?;
+        let until = changes.last().map_or(after, |change| change.seq);
+        let mut entries = Vec::with_capacity(changes.len() + 1);
+        if after == 0 && stream == Stream::Directory {
+            entries.extend(tx.organization().await?.map(Entry::Organization));
+        }
+        for change in &changes {
+            entries.extend(self.entry(&mut tx, change).await?);
+        }
+        Ok(News { entries, until, head })
+    }
+
+    async fn entry(&self, tx: &mut Tx<'_>, change: &Change) -> Result<Option<Entry>> {
+        let subject = change.subject.as_str();
+        let found = match change.kind.as_str() {
+            "account" => tx.account(AccountId::parse(subject)?).await?.map(Entry::Account),
+            "principal" => match tx.principal_by_id(subject).await? {
+                Some(row) => {
+                    let policies = tx.policy_list(subject).await?;
+                    Some(Entry::Principal(row, policies))
+                }
+                None => None,
+            },
+            "access-key" => match tx.access_key(subject).await? {
+                Some(key) => {
+                    let secret = self.root.open(ACCESS_KEY, subject.as_bytes(), &key.sealed_secret)?;
+                    Some(Entry::AccessKey(key.id, key.unique_id, secret, key.created_at))
+                }
+                None => None,
+            },
+            "token-key" => {
+                let row = tx.token_key_list().await?.into_iter().find(|row| row.id.to_string() == subject);
+                row.map(|row| {
+                    let secret = self.root.open(TOKEN_KEY, &row.id.to_be_bytes(), &row.sealed)?;
+                    Ok::<_, Error>(Entry::TokenKey(row.id, secret, row.created_at))
+                })
+                .transpose()?
+            }
+            "revocation" => return Ok(tx.revocation(Uid::parse(subject)?).await?.map(Entry::Revocation)),
+            _ => return Ok(None),
+        };
+        Ok(Some(found.unwrap_or_else(|| Entry::Removed(change.kind.clone(), subject.to_owned()))))
+    }
+
+    /// Where this region stands in another region's stream.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn followed_until(&self, stream: Stream, region: &Region) -> Result<i64> {
+        let mut snapshot = self.store.snapshot().await?;
+        let cursor = snapshot.tx().cursor(&stream.followed(region), 0, "here").await?;
+        Ok(cursor.map_or(0, |(seq, _)| seq))
+    }
+
+    /// Applies what came from another region, and moves the cursor, in one transaction.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn learn(&self, stream: Stream, region: &Region, entries: Vec<Entry>, until: i64) -> Result<()> {
+        let new_token_key = entries.iter().any(|entry| matches!(entry, Entry::TokenKey(..)));
+        let entries = entries.into_iter().map(|entry| self.sealed(entry)).collect::<Result<_>>()?;
+        let learn = Learn { stream: stream.followed(region), entries, until, now: self.clock.now() };
+        self.store.write(Arc::new(learn)).await?;
+        if new_token_key {
+            self.reload_token_keys().await?;
+        }
+        Ok(())
+    }
+
+    fn sealed(&self, entry: Entry) -> Result<Learned> {
+        Ok(match entry {
+            Entry::AccessKey(id, unique_id, secret, created_at) => {
+                let sealed_secret = self.root.seal(ACCESS_KEY, id.as_bytes(), secret.expose())?;
+                Learned::AccessKey(AccessKeyRow { id, unique_id, sealed_secret, created_at })
+            }
+            Entry::TokenKey(id, secret, created_at) => {
+                let sealed = self.root.seal(TOKEN_KEY, &id.to_be_bytes(), secret.expose())?;
+                Learned::TokenKey(TokenKeyRow { id, sealed, created_at })
+            }
+            other @ (Entry::Organization(_)
+            | Entry::Account(_)
+            | Entry::Principal(..)
+            | Entry::Revocation(_)
+            | Entry::Removed(..)) => Learned::Plain(other),
+        })
+    }
+}

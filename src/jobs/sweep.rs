@@ -1,0 +1,26 @@
+//! Sweeps the store and the blob folder on a timer.
+
+use crate::domain::App;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Sweeps every `period` until told to stop.
+pub async fn sweep(app: Arc<App>, period: Duration, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(app.clock().jitter(period)) => {}
+        }
+        match app.sweep().await {
+            Ok(swept) if swept == crate::domain::sweep::Swept::default() => {}
+            Ok(swept) => tracing::info!(
+                uploads = swept.uploads,
+                links = swept.links,
+                objects = swept.objects,
+                "swept what nobody needs"
+            ),
+            Err(error) => tracing::error!(error = ?error, "sweeping failed and will be tried again"),
+        }
+    }
+}

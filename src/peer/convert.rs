@@ -1,0 +1,194 @@
+//! Between the messages of the transport and the domain's values.
+
+use crate::clock::Timestamp;
+use crate::domain::follow::Entry;
+use crate::domain::replication::{ImageChange, NeededBlob, SentManifest};
+use crate::error::{Error, Reason, Result};
+use crate::names::{AccountId, Digest, Region, RepositoryName, Tag, Uid};
+use crate::pb::replication as pb;
+use crate::secret::Secret;
+use crate::store::directory::{Account, Organization, Policy, PrincipalRow, principal_name};
+use crate::store::sessions::{Cut, Revocation};
+use bytes::Bytes;
+
+impl From<ImageChange> for pb::ImageChange {
+    fn from(change: ImageChange) -> Self {
+        let (tag, tag_version) = change.tag.map_or((String::new(), 0), |(tag, version)| (tag.to_string(), version));
+        let manifests = change.manifests.into_iter().map(|manifest| pb::Manifest {
+            digest: manifest.digest.to_string(),
+            media_type: manifest.media_type,
+            content: manifest.bytes,
+        });
+        Self {
+            seq: change.seq,
+            repository: change.repository.to_string(),
+            tag,
+            tag_version,
+            manifests: manifests.collect(),
+        }
+    }
+}
+
+impl TryFrom<pb::ImageChange> for ImageChange {
+    type Error = Error;
+
+    fn try_from(change: pb::ImageChange) -> Result<Self> {
+        let tag = if change.tag.is_empty() { None } else { Some((Tag::parse(&change.tag)?, change.tag_version)) };
+        let manifests = change.manifests.into_iter().map(|manifest| {
+            Ok(SentManifest {
+                digest: Digest::parse(&manifest.digest)?,
+                media_type: manifest.media_type,
+                bytes: manifest.content,
+            })
+        });
+        Ok(Self {
+            seq: change.seq,
+            repository: RepositoryName::parse(&change.repository)?,
+            tag,
+            manifests: manifests.collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl From<NeededBlob> for pb::NeededBlob {
+    fn from(blob: NeededBlob) -> Self {
+        Self {
+            digest: blob.digest.to_string(),
+            size: i64::try_from(blob.size).unwrap_or(i64::MAX),
+            repository: blob.repository.to_string(),
+        }
+    }
+}
+
+impl TryFrom<pb::NeededBlob> for NeededBlob {
+    type Error = Error;
+
+    fn try_from(blob: pb::NeededBlob) -> Result<Self> {
+        Ok(Self {
+            repository: RepositoryName::parse(&blob.repository)?,
+            digest: Digest::parse(&blob.digest)?,
+            size: u64::try_from(blob.size).map_err(|_| Error::invalid("size", "not negative"))?,
+        })
+    }
+}
+
+impl From<Entry> for pb::DirectoryEntry {
+    fn from(entry: Entry) -> Self {
+        use pb::directory_entry::Entry as Sent;
+        let sent = match entry {
+            Entry::Organization(organization) => Sent::Organization(pb::OrganizationEntry {
+                uid: uid_bytes(organization.uid),
+                home_region: organization.home_region.to_string(),
+            }),
+            Entry::Account(account) => Sent::Account(pb::AccountEntry {
+                id: account.id.to_string(),
+                display_name: account.display_name,
+                created_at: account.created_at.micros(),
+            }),
+            Entry::Principal(row, policies) => Sent::Principal(principal(row, policies)),
+            Entry::AccessKey(id, unique_id, secret, created_at) => Sent::AccessKey(pb::AccessKeyEntry {
+                id,
+                unique_id,
+                secret: Bytes::copy_from_slice(secret.expose()),
+                created_at: created_at.micros(),
+            }),
+            Entry::TokenKey(id, secret, created_at) => Sent::TokenKey(pb::TokenKeyEntry {
+                id,
+                secret: Bytes::copy_from_slice(secret.expose()),
+                created_at: created_at.micros(),
+            }),
+            Entry::Revocation(revocation) => Sent::Revocation(pb::RevocationEntry {
+                id: uid_bytes(revocation.id),
+                kind: revocation.cut.as_str().to_owned(),
+                subject: revocation.subject,
+                before_at: revocation.before_at.micros(),
+                expires_at: revocation.expires_at.micros(),
+            }),
+            Entry::Removed(kind, subject) => Sent::Removed(pb::RemovedEntry { kind, subject }),
+        };
+        Self { entry: Some(sent) }
+    }
+}
+
+fn principal(row: PrincipalRow, policies: Vec<Policy>) -> pb::PrincipalEntry {
+    let policies = policies.into_iter().map(|Policy { name, document }| pb::PolicyEntry { name, document });
+    pb::PrincipalEntry {
+        account: row.name.account.to_string(),
+        kind: row.name.kind.as_str().to_owned(),
+        name: row.name.name.to_string(),
+        unique_id: row.unique_id.to_string(),
+        trust_policy: row.trust_policy.unwrap_or_default(),
+        trust_bindings: serde_json::to_string(&row.trust_bindings).unwrap_or_default(),
+        max_session_secs: row.max_session_secs,
+        created_at: row.created_at.micros(),
+        policies: policies.collect(),
+    }
+}
+
+impl TryFrom<pb::DirectoryEntry> for Entry {
+    type Error = Error;
+
+    fn try_from(entry: pb::DirectoryEntry) -> Result<Self> {
+        use pb::directory_entry::Entry as Sent;
+        let sent = entry.entry.ok_or_else(|| unreadable("an entry of an unknown kind"))?;
+        Ok(match sent {
+            Sent::Organization(sent) => Self::Organization(Organization {
+                uid: uid(&sent.uid)?,
+                home_region: Region::parse(&sent.home_region)?,
+            }),
+            Sent::Account(sent) => Self::Account(Account {
+                id: AccountId::parse(&sent.id)?,
+                display_name: sent.display_name,
+                created_at: Timestamp::from_micros(sent.created_at),
+            }),
+            Sent::Principal(sent) => read_principal(sent)?,
+            Sent::AccessKey(sent) => Self::AccessKey(
+                sent.id,
+                sent.unique_id,
+                Secret::new(sent.secret.to_vec()),
+                Timestamp::from_micros(sent.created_at),
+            ),
+            Sent::TokenKey(sent) => {
+                Self::TokenKey(sent.id, Secret::new(sent.secret.to_vec()), Timestamp::from_micros(sent.created_at))
+            }
+            Sent::Revocation(sent) => Self::Revocation(Revocation {
+                id: uid(&sent.id)?,
+                cut: match sent.kind.as_str() {
+                    "session" => Cut::Session,
+                    "principal" => Cut::Principal,
+                    _ => return Err(unreadable("a revocation of an unknown kind")),
+                },
+                subject: sent.subject,
+                before_at: Timestamp::from_micros(sent.before_at),
+                expires_at: Timestamp::from_micros(sent.expires_at),
+                local_origin: false,
+            }),
+            Sent::Removed(sent) => Self::Removed(sent.kind, sent.subject),
+        })
+    }
+}
+
+fn read_principal(sent: pb::PrincipalEntry) -> Result<Entry> {
+    let policies = sent.policies.into_iter().map(|pb::PolicyEntry { name, document }| Policy { name, document });
+    let row = PrincipalRow {
+        name: principal_name(AccountId::parse(&sent.account)?, &sent.kind, &sent.name)?,
+        unique_id: sent.unique_id.into(),
+        trust_policy: Some(sent.trust_policy).filter(|text| !text.is_empty()),
+        trust_bindings: serde_json::from_str(&sent.trust_bindings).map_err(|_| unreadable("a role's bindings"))?,
+        max_session_secs: sent.max_session_secs,
+        created_at: Timestamp::from_micros(sent.created_at),
+    };
+    Ok(Entry::Principal(row, policies.collect()))
+}
+
+fn uid_bytes(uid: Uid) -> Bytes {
+    Bytes::copy_from_slice(uid.bytes())
+}
+
+fn uid(bytes: &[u8]) -> Result<Uid> {
+    bytes.try_into().map(Uid::from_bytes).map_err(|_| unreadable("an id that is not 16 bytes"))
+}
+
+fn unreadable(what: &str) -> Error {
+    Error::new(Reason::InvalidArgument, format!("the peer sent {what}; it may run a newer version"))
+}

@@ -1,0 +1,253 @@
+//! The composition root: puts a region together from its settings, opens its listeners, and takes it down again.
+
+use crate::api;
+use crate::blobs::BlobStore;
+use crate::clock::Clock;
+use crate::config::{self, Settings};
+use crate::domain::follow::Stream;
+use crate::domain::{self, App};
+use crate::error::{Error, Result};
+use crate::identity::Endpoint;
+use crate::keys::branch::BranchCache;
+use crate::keys::embedded::{Keyring, RootKey};
+use crate::keys::kms::Kms;
+use crate::listen::{self, Limits};
+use crate::names::AccountId;
+use crate::pb::replication::transport_service_server::TransportServiceServer;
+use crate::peer::{self, Peers, Transport};
+use crate::store::{self, Store};
+use crate::upstream::kms::AwsKms;
+use crate::jobs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long shutdown waits for work in flight.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long a follower waits for the directory before it says so.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// A region that serves.
+pub struct Server {
+    app: Arc<App>,
+    address: SocketAddr,
+    peer_address: Option<SocketAddr>,
+    ready: watch::Receiver<bool>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Starts a region.
+    ///
+    /// # Errors
+    /// When the data folder is in use, an address is taken, or a certificate is not this region's.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        let app = assemble(&settings).await?;
+        let organization = app.found(settings.organization, &settings.home).await?;
+        if organization.home_region == settings.region {
+            first_accounts(&app, &settings).await?;
+        }
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let listener = bind(settings.listen).await?;
+        let address = listener.local_addr().map_err(Error::internal)?;
+        let endpoints = endpoints(&settings, address)?;
+        let service = api::service(app.clone(), endpoints);
+        tasks.spawn(listen::serve(listener, None, service, Limits::client(), stop.clone()));
+        tasks.spawn(jobs::sweep(app.clone(), settings.sweep, stop.clone()));
+        let (ready, peer_address) = match &settings.peer {
+            Some(peer) => join(&app, &settings, peer, &tasks, &stop).await?,
+            None => (watch::channel(true).1, None),
+        };
+        Ok(Self { app, address, peer_address, ready, stop, tasks })
+    }
+
+    /// Where clients are served.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where peers are served, if they are.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer_address
+    }
+
+    /// The region's domain.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Waits until the region knows its directory: at once at home, elsewhere once it has caught up with home. A region
+    /// that knew it before does not wait for home, which may be gone.
+    pub async fn ready(&mut self) {
+        let known = self.app.token_keys().is_ok();
+        let caught_up = self.ready.wait_for(|ready| *ready);
+        if known {
+            // The deadline is all that can go wrong, and then what is known serves.
+            let _ = tokio::time::timeout(CATCH_UP, caught_up).await;
+        } else {
+            let _ = caught_up.await;
+        }
+    }
+
+    /// Stops taking connections, waits for work in flight, writes what is waiting to be written.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("work in flight was cut after {} seconds", DRAIN.as_secs());
+        }
+        self.app.gate().flush().await;
+    }
+}
+
+async fn assemble(settings: &Settings) -> Result<Arc<App>> {
+    let clock = Clock::system();
+    make_private(&settings.data)?;
+    let store = Store::open(&store_settings(settings), clock.clone()).await?;
+    let blobs = BlobStore::open(&settings.data.join("blobs"))?;
+    let root = RootKey::open(&settings.data.join("root.key"))?;
+    let kms: Arc<dyn Kms> = match &settings.kms {
+        config::Kms::Embedded => Arc::new(Keyring::new(root.clone(), Arc::new(store.clone()), clock.clone())),
+        config::Kms::Aws { endpoint } => Arc::new(AwsKms::connect(&settings.region, endpoint.as_deref()).await),
+    };
+    let domain = domain::Settings {
+        region: settings.region.clone(),
+        create_on_push: settings.create_on_push,
+        shards: settings.shards(),
+        upload_ttl: settings.upload_ttl,
+        link_lease: settings.link_lease,
+        endpoint: settings.endpoint.clone(),
+    };
+    let app = App::new(store, blobs, kms, BranchCache::new(clock.clone()), root, clock, domain);
+    app.claim_node().await?;
+    Ok(Arc::new(app))
+}
+
+fn store_settings(settings: &Settings) -> store::Settings {
+    match &settings.store {
+        config::Store::Sqlite => store::Settings::Sqlite { path: settings.data.join("metadata.db") },
+        config::Store::Postgres { url, pool } => store::Settings::Postgres { url: url.clone(), pool: *pool },
+    }
+}
+
+/// The data folder, readable by its owner alone.
+fn make_private(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)))
+        .map_err(|e| Error::invalid("data", format!("{}: {e}", folder.display())))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|e| Error::invalid("listen", format!("{address}: {e}")))
+}
+
+/// The addresses a proof may be made for: the configured one, and the loopback names of the port that was bound.
+fn endpoints(settings: &Settings, address: SocketAddr) -> Result<Vec<Endpoint>> {
+    let mut texts = vec![settings.endpoint.clone()];
+    if address.ip().is_loopback() {
+        texts.push(format!("http://{address}"));
+        texts.push(format!("http://localhost:{}", address.port()));
+    }
+    texts.iter().map(|text| Endpoint::parse(text).map_err(Into::into)).collect()
+}
+
+/// Opens the peer listener and starts what flows between regions.
+async fn join(
+    app: &Arc<App>,
+    settings: &Settings,
+    peer: &config::Peer,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(watch::Receiver<bool>, Option<SocketAddr>)> {
+    let organization = settings.organization.ok_or_else(|| Error::invalid("organization.uid", "must be given"))?;
+    let identity =
+        peer::Identity::load(organization, &settings.region, &peer.ca, &peer.certificate, &peer.key)?;
+    let listener = bind(peer.listen).await?;
+    let address = listener.local_addr().map_err(Error::internal)?;
+    let mut addresses = settings.peers.clone();
+    // A registry may replicate to another account of its own region: the same path, over our own listener.
+    addresses.insert(settings.region.clone(), address.to_string());
+    let peers = Peers::new(identity.clone(), addresses)?;
+    let transport = TransportServiceServer::new(Transport::new(app.clone(), peers.clone())?)
+        .max_decoding_message_size(peer::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(peer::MESSAGE_BYTES_MAX);
+    let acceptor = tokio_rustls::TlsAcceptor::from(identity.server()?);
+    let service = api::peer_service(transport);
+    tasks.spawn(listen::serve(listener, Some(acceptor), service, Limits::peer(), stop.clone()));
+    tasks.spawn(jobs::replicate(app.clone(), peers.clone(), tasks.clone(), stop.clone()));
+    let at_home = settings.home == settings.region;
+    let (told, ready) = watch::channel(at_home);
+    if !at_home {
+        let home = settings.home.clone();
+        tasks.spawn(peer::follow(app.clone(), peers.clone(), Stream::Directory, home, Some(told), stop.clone()));
+    }
+    for region in settings.peers.keys().cloned() {
+        tasks.spawn(peer::follow(app.clone(), peers.clone(), Stream::Revocations, region, None, stop.clone()));
+    }
+    Ok((ready, Some(address)))
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Bootstrap {
+    accounts: Vec<BootstrapAccount>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct BootstrapAccount {
+    name: String,
+    id: String,
+    access_key_id: String,
+    secret_access_key: String,
+}
+
+/// Makes the accounts of the configuration that are not there yet, and leaves their keys in a private file.
+async fn first_accounts(app: &App, settings: &Settings) -> Result<()> {
+    let path = settings.data.join("bootstrap.json");
+    let mut known: Bootstrap = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::invalid("bootstrap.json", e))?,
+        Err(_) => Bootstrap { accounts: Vec::new() },
+    };
+    for name in &settings.accounts {
+        let Some((account, key)) = app.first_account(name, account_id(name)).await? else { continue };
+        known.accounts.push(BootstrapAccount {
+            name: name.clone(),
+            id: account.id.to_string(),
+            access_key_id: key.id,
+            secret_access_key: key.secret.expose().clone(),
+        });
+        write_private(&path, &serde_json::to_vec_pretty(&known).map_err(Error::internal)?)?;
+        tracing::info!(account = %account.id, name, path = %path.display(), "made an account; its first key is in the file");
+    }
+    Ok(())
+}
+
+/// The number of an account that is made by name: the same name has the same number in every new organization.
+fn account_id(name: &str) -> AccountId {
+    let digest = crate::names::Digest::of(name.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.bytes()[..8]);
+    AccountId::from_seed(u64::from_be_bytes(first))
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let staged = path.with_extension("new");
+    let write = || {
+        let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&staged)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&staged, path)
+    };
+    write().map_err(|e| Error::internal(std::io::Error::new(e.kind(), format!("{}: {e}", path.display()))))
+}
