@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod ctx;
 pub mod error;
+pub mod identity;
 pub mod names;
 pub mod ops;
 pub mod secret;
