@@ -1,8 +1,8 @@
 //! Verifies Signature Version 4, in an `Authorization` header or in a presigned query.
 //!
 //! Guarantees that what is believed was signed: host, date, every `x-amz-*` header, the whole query and the body's
-//! hash as computed here. Looks up no key (`identify` does) and knows neither SigV2, SigV4A nor chunked bodies:
-//! each body is hashed whole.
+//! hash as computed here. Looks up no key (the functions of the parent module do) and knows no other scheme of AWS,
+//! old, asymmetric or chunked: each body is hashed whole.
 //!
 //! SPEC: AWS General Reference, "AWS Signature Version 4 for API requests".
 

@@ -92,6 +92,18 @@ impl Fixture {
     }
 
     async fn signature(&self, key: &str, secret: &Secret<String>, token: Option<&Secret<String>>) -> Result<String> {
+        self.signature_for("ecr", now(), key, secret, token).await
+    }
+
+    /// Signs for `ecr` now; verifies for some service at some time.
+    async fn signature_for(
+        &self,
+        service: &str,
+        at: Timestamp,
+        key: &str,
+        secret: &Secret<String>,
+        token: Option<&Secret<String>>,
+    ) -> Result<String> {
         let region = region();
         let uri: Uri = "https://registry.example/".parse().unwrap();
         let mut sent = HeaderMap::new();
@@ -101,7 +113,8 @@ impl Fixture {
         let added = sign::headers(&request, &credentials, &target, now()).unwrap();
         sent.extend(added);
         let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload: sha256(b"{}") };
-        Ok(from_signature(&request, &target, self, &self.keys, now()).await?.display())
+        let target = Target { service, ..target };
+        Ok(from_signature(&request, &target, self, &self.keys, at).await?.display())
     }
 
     async fn proof(&self, url: &str, replays: &ReplayCache, at: Timestamp) -> Result<String> {
@@ -130,6 +143,20 @@ const USER: &str = "arn:aws:iam::100000000001:user/ada";
 async fn a_user_signs_with_its_key() {
     let fixture = fixture();
     assert_eq!(fixture.signature(KEY, &fixture.secret, None).await.unwrap(), USER);
+}
+
+#[tokio::test]
+async fn a_signature_holds_for_its_time_and_service() {
+    let fixture = fixture();
+    for (service, seconds, expected) in
+        [("ecr", 300, None), ("ecr", 301, Some("RequestTimeTooSkewed")), ("sts", 0, Some("IncompleteSignature"))]
+    {
+        let at = now().plus(Duration::from_secs(seconds));
+        let result = fixture.signature_for(service, at, KEY, &fixture.secret, None).await;
+        assert_eq!(result.is_ok(), expected.is_none(), "{service} {seconds}");
+        let given = result.err().map(|error| error.metadata["code"].clone());
+        assert_eq!(given.as_deref(), expected, "{service} {seconds}");
+    }
 }
 
 #[tokio::test]

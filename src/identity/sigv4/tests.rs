@@ -458,6 +458,11 @@ fn each_tampering_of_the_query_form_is_refused() {
         sent.headers_mut().insert(name, value.parse().unwrap());
         assert_eq!(code(&sent), incomplete, "{name}");
     }
+    // Not even signed: there would be two dates, or two tokens, to choose from.
+    for name in ["x-amz-date", "x-amz-security-token"] {
+        let twice = request("GET", "https://registry.example/", &[(name, "20150830T123600Z")], b"");
+        assert_eq!(code(&signed(twice, SignatureLocation::QueryParams, None)), incomplete, "{name}");
+    }
     let mut body = good.clone();
     *body.body_mut() = b"Action=AssumeRole".to_vec();
     assert_eq!(code(&body), mismatch, "the body of a presigned request is signed too");
