@@ -5,6 +5,12 @@
 pub mod clock;
 pub mod ctx;
 pub mod error;
+pub mod keys;
 pub mod names;
 pub mod ops;
 pub mod secret;
+pub mod upstream;
+
+/// The conformance cases name this crate as a user of it does, and run inside it too.
+#[cfg(test)]
+extern crate self as transship;
