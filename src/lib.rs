@@ -5,7 +5,14 @@
 pub mod clock;
 pub mod ctx;
 pub mod error;
+pub mod identity;
+pub mod keys;
 pub mod names;
 pub mod ops;
 pub mod pb;
 pub mod secret;
+pub mod upstream;
+
+/// The conformance cases name this crate as a user of it does, and run inside it too.
+#[cfg(test)]
+extern crate self as transship;

@@ -1,0 +1,1 @@
+//! Ten ways to change a stored blob, each refused.

@@ -1,0 +1,1 @@
+//! The vectors of `tests/vectors/envelope.json`, made by an independent program.

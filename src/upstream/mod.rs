@@ -1,0 +1,5 @@
+//! Services of others that this server calls. Nothing outside this module names an AWS client.
+
+mod kms;
+
+pub use kms::{AwsKms, Credentials, Settings};
