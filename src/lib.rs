@@ -8,3 +8,4 @@ pub mod error;
 pub mod names;
 pub mod ops;
 pub mod secret;
+pub mod store;
