@@ -11,6 +11,7 @@ pub mod names;
 pub mod ops;
 pub mod pb;
 pub mod secret;
+pub mod store;
 pub mod upstream;
 
 /// The conformance cases name this crate as a user of it does, and run inside it too.

@@ -1,6 +1,7 @@
 //! Audit rows, and the answers to calls that carried a request id.
 
-use super::{Error, Tx, args};
+use super::value::args;
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Uid};
 
@@ -43,7 +44,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO audit (id, at, request, op, caller, account, resource, outcome, detail, source_ip) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            &args![
+            args![
                 row.id,
                 row.at,
                 row.request,
@@ -65,7 +66,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT fingerprint, result FROM requests WHERE caller = $1 AND request_id = $2",
-                &args![caller, request_id],
+                args![caller, request_id],
             )
             .await?;
         row.map(|row| Ok(Answer { fingerprint: row.get(0)?, result: row.get(1)? })).transpose()
@@ -81,7 +82,7 @@ impl Tx<'_> {
     ) -> Result<(), Error> {
         self.execute(
             "INSERT INTO requests (caller, request_id, op, fingerprint, result, at) VALUES ($1, $2, $3, $4, $5, $6)",
-            &args![caller, request_id, op, answer.fingerprint.as_slice(), answer.result.as_slice(), at],
+            args![caller, request_id, op, answer.fingerprint.as_slice(), answer.result.as_slice(), at],
         )
         .await?;
         Ok(())
@@ -89,6 +90,6 @@ impl Tx<'_> {
 
     /// Forgets answers older than a moment.
     pub(crate) async fn answer_sweep(&mut self, before: Timestamp) -> Result<u64, Error> {
-        self.execute("DELETE FROM requests WHERE at < $1", &args![before]).await
+        self.execute("DELETE FROM requests WHERE at < $1", args![before]).await
     }
 }

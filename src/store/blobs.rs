@@ -1,6 +1,7 @@
 //! Blob objects and the (repository, blob) edges through which alone they are reached.
 
-use super::{Error, Row, Tx, args};
+use super::value::{args, Row};
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Arn, Digest, Uid};
 
@@ -71,7 +72,7 @@ impl Tx<'_> {
     pub async fn link(&mut self, repository: Uid, digest: &Digest) -> Result<Option<(LinkRow, BlobRow)>, Error> {
         let row = self.opt(
                 select_link!("FROM links l JOIN blobs b ON b.uid = l.blob WHERE l.repository = $1 AND l.digest = $2"),
-                &args![repository, digest],
+                args![repository, digest],
             ).await?;
         row.as_ref().map(link_and_blob).transpose()
     }
@@ -79,7 +80,7 @@ impl Tx<'_> {
     /// Whether a repository holds a blob under a digest.
     pub async fn link_exists(&mut self, repository: Uid, digest: &Digest) -> Result<bool, Error> {
         let row = self
-            .opt("SELECT 1 FROM links WHERE repository = $1 AND digest = $2", &args![repository, digest])
+            .opt("SELECT 1 FROM links WHERE repository = $1 AND digest = $2", args![repository, digest])
             .await?;
         Ok(row.is_some())
     }
@@ -97,7 +98,7 @@ impl Tx<'_> {
                     "FROM links l JOIN blobs b ON b.uid = l.blob WHERE l.repository = $1 AND l.digest > $2 \
                  ORDER BY l.digest LIMIT $3"
                 ),
-                &args![repository, after, limit],
+                args![repository, after, limit],
             )
             .await?;
         rows.iter().map(link_and_blob).collect()
@@ -118,7 +119,7 @@ impl Tx<'_> {
                  WHERE b.account = $1 AND b.kms_key = $2 AND b.digest = $3 AND b.condemned_at IS NULL \
                  AND ($4 IS NULL OR l.source_account = $4) LIMIT 1"
                 ),
-                &args![account, kms_key, digest, source],
+                args![account, kms_key, digest, source],
             )
             .await?;
         row.as_ref().map(link_and_blob).transpose()
@@ -128,7 +129,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO blobs (uid, account, kms_key, digest, size, segment, parts, commitment, created_at, verified_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            &args![
+            args![
                 blob.uid,
                 blob.account,
                 &blob.kms_key,
@@ -149,7 +150,7 @@ impl Tx<'_> {
     /// and gains the longer lease and the source account.
     pub(crate) async fn link_insert(&mut self, link: &LinkRow, at: Timestamp) -> Result<bool, Error> {
         let alive = self
-            .opt("SELECT 1 FROM blobs WHERE uid = $1 AND condemned_at IS NULL", &args![link.blob])
+            .opt("SELECT 1 FROM blobs WHERE uid = $1 AND condemned_at IS NULL", args![link.blob])
             .await?;
         if alive.is_none() {
             return Ok(false);
@@ -160,7 +161,7 @@ impl Tx<'_> {
              ON CONFLICT (repository, digest) DO UPDATE SET lease_until = \
              CASE WHEN links.lease_until > $8 THEN links.lease_until ELSE $8 END, \
              source_account = coalesce($7, links.source_account)",
-            &args![
+            args![
                 link.repository,
                 link.digest,
                 link.blob,
@@ -188,7 +189,7 @@ impl Tx<'_> {
             .execute(
                 "UPDATE links SET lease_until = CASE WHEN lease_until > $3 THEN lease_until ELSE $3 END, \
                  source_account = coalesce($4, source_account) WHERE repository = $1 AND digest = $2",
-                &args![repository, digest, until, source],
+                args![repository, digest, until, source],
             )
             .await?;
         Ok(found > 0)
@@ -196,7 +197,7 @@ impl Tx<'_> {
 
     /// Removes a link.
     pub(crate) async fn link_delete(&mut self, repository: Uid, digest: &Digest) -> Result<(), Error> {
-        self.execute("DELETE FROM links WHERE repository = $1 AND digest = $2", &args![repository, digest]).await?;
+        self.execute("DELETE FROM links WHERE repository = $1 AND digest = $2", args![repository, digest]).await?;
         Ok(())
     }
 
@@ -205,7 +206,7 @@ impl Tx<'_> {
         self.execute(
             "DELETE FROM links WHERE lease_until < $1 AND NOT EXISTS (SELECT 1 FROM edges e \
              WHERE e.repository = links.repository AND e.child = links.digest AND e.kind = 'blob')",
-            &args![now],
+            args![now],
         )
         .await
     }
@@ -215,24 +216,24 @@ impl Tx<'_> {
         self.execute(
             "UPDATE blobs SET condemned_at = $1 WHERE condemned_at IS NULL \
              AND NOT EXISTS (SELECT 1 FROM links l WHERE l.blob = blobs.uid)",
-            &args![now],
+            args![now],
         )
         .await?;
         let rows = self
-            .all("SELECT account, uid FROM blobs WHERE condemned_at IS NOT NULL LIMIT $1", &args![limit])
+            .all("SELECT account, uid FROM blobs WHERE condemned_at IS NOT NULL LIMIT $1", args![limit])
             .await?;
         rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
     }
 
     /// Forgets a condemned object whose file is gone.
     pub(crate) async fn blob_forget(&mut self, uid: Uid) -> Result<(), Error> {
-        self.execute("DELETE FROM blobs WHERE uid = $1 AND condemned_at IS NOT NULL", &args![uid]).await?;
+        self.execute("DELETE FROM blobs WHERE uid = $1 AND condemned_at IS NOT NULL", args![uid]).await?;
         Ok(())
     }
 
     /// Notes that an object's bytes were hashed and found right.
     pub(crate) async fn blob_verified(&mut self, uid: Uid, at: Timestamp) -> Result<(), Error> {
-        self.execute("UPDATE blobs SET verified_at = $2 WHERE uid = $1", &args![uid, at]).await?;
+        self.execute("UPDATE blobs SET verified_at = $2 WHERE uid = $1", args![uid, at]).await?;
         Ok(())
     }
 }

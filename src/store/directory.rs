@@ -2,7 +2,8 @@
 //!
 //! Rows are written in the home region with a change on the directory stream, and by followers that apply it.
 
-use super::{Error, Row, Tx, args, streams};
+use super::value::{args, Row};
+use super::{Error, Tx, streams};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, PageSize, PrincipalKind, PrincipalName, Region, RoleName, Uid, UserName};
 use std::collections::BTreeMap;
@@ -81,14 +82,14 @@ pub struct TokenKeyRow {
 impl Tx<'_> {
     /// The organization, once this region knows it.
     pub async fn organization(&mut self) -> Result<Option<Organization>, Error> {
-        let row = self.opt("SELECT uid, home_region FROM organization", &args![]).await?;
+        let row = self.opt("SELECT uid, home_region FROM organization", args![]).await?;
         row.map(|row| Ok(Organization { uid: row.get(0)?, home_region: row.get(1)? })).transpose()
     }
 
     pub(crate) async fn organization_insert(&mut self, organization: &Organization, at: Timestamp) -> Result<(), Error> {
         self.execute(
             "INSERT INTO organization (uid, home_region, created_at) VALUES ($1, $2, $3) ON CONFLICT (uid) DO NOTHING",
-            &args![organization.uid, &organization.home_region, at],
+            args![organization.uid, &organization.home_region, at],
         )
         .await?;
         Ok(())
@@ -96,7 +97,7 @@ impl Tx<'_> {
 
     /// An account by number.
     pub async fn account(&mut self, id: AccountId) -> Result<Option<Account>, Error> {
-        let row = self.opt("SELECT id, display_name, created_at FROM accounts WHERE id = $1", &args![id]).await?;
+        let row = self.opt("SELECT id, display_name, created_at FROM accounts WHERE id = $1", args![id]).await?;
         row.as_ref().map(account_row).transpose()
     }
 
@@ -105,7 +106,7 @@ impl Tx<'_> {
         let rows = self
             .all(
                 "SELECT id, display_name, created_at FROM accounts WHERE id > $1 ORDER BY id LIMIT $2",
-                &args![after, size.rows()],
+                args![after, size.rows()],
             )
             .await?;
         rows.iter().map(account_row).collect()
@@ -116,7 +117,7 @@ impl Tx<'_> {
         let taken = self
             .opt(
                 "SELECT id FROM accounts WHERE display_name = $1 AND id <> $2",
-                &args![account.display_name.as_str(), account.id],
+                args![account.display_name.as_str(), account.id],
             )
             .await?;
         if taken.is_some() {
@@ -125,7 +126,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO accounts (id, display_name, created_at) VALUES ($1, $2, $3) \
              ON CONFLICT (id) DO UPDATE SET display_name = $2",
-            &args![account.id, account.display_name.as_str(), account.created_at],
+            args![account.id, account.display_name.as_str(), account.created_at],
         )
         .await?;
         Ok(true)
@@ -137,7 +138,7 @@ impl Tx<'_> {
             .opt(
                 "SELECT account, kind, name, unique_id, trust_policy, trust_bindings, max_session_secs, created_at \
                  FROM principals WHERE account = $1 AND kind = $2 AND name = $3",
-                &args![name.account, name.kind.as_str(), &*name.name],
+                args![name.account, name.kind.as_str(), &*name.name],
             )
             .await?;
         row.as_ref().map(principal_row).transpose()
@@ -149,7 +150,7 @@ impl Tx<'_> {
             .opt(
                 "SELECT account, kind, name, unique_id, trust_policy, trust_bindings, max_session_secs, created_at \
                  FROM principals WHERE unique_id = $1",
-                &args![unique_id],
+                args![unique_id],
             )
             .await?;
         row.as_ref().map(principal_row).transpose()
@@ -166,7 +167,7 @@ impl Tx<'_> {
             .all(
                 "SELECT account, kind, name, unique_id, trust_policy, trust_bindings, max_session_secs, created_at \
                  FROM principals WHERE account = $1 AND kind || '/' || name > $2 ORDER BY kind || '/' || name LIMIT $3",
-                &args![account, after, size.rows()],
+                args![account, after, size.rows()],
             )
             .await?;
         rows.iter().map(principal_row).collect()
@@ -184,7 +185,7 @@ impl Tx<'_> {
             "INSERT INTO principals (account, kind, name, unique_id, trust_policy, trust_bindings, max_session_secs, \
              created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
              ON CONFLICT (account, kind, name) DO UPDATE SET trust_policy = $5, trust_bindings = $6, max_session_secs = $7",
-            &args![
+            args![
                 row.name.account,
                 row.name.kind.as_str(),
                 &*row.name.name,
@@ -201,16 +202,16 @@ impl Tx<'_> {
 
     /// Removes a principal with its policies and keys.
     pub(crate) async fn principal_delete(&mut self, unique_id: &str) -> Result<(), Error> {
-        self.execute("DELETE FROM access_keys WHERE unique_id = $1", &args![unique_id]).await?;
-        self.execute("DELETE FROM principal_policies WHERE unique_id = $1", &args![unique_id]).await?;
-        self.execute("DELETE FROM principals WHERE unique_id = $1", &args![unique_id]).await?;
+        self.execute("DELETE FROM access_keys WHERE unique_id = $1", args![unique_id]).await?;
+        self.execute("DELETE FROM principal_policies WHERE unique_id = $1", args![unique_id]).await?;
+        self.execute("DELETE FROM principals WHERE unique_id = $1", args![unique_id]).await?;
         Ok(())
     }
 
     /// A principal's identity policies by name.
     pub async fn policy_list(&mut self, unique_id: &str) -> Result<Vec<Policy>, Error> {
         let rows = self
-            .all("SELECT name, document FROM principal_policies WHERE unique_id = $1 ORDER BY name", &args![unique_id])
+            .all("SELECT name, document FROM principal_policies WHERE unique_id = $1 ORDER BY name", args![unique_id])
             .await?;
         rows.iter().map(|row| Ok(Policy { name: row.get(0)?, document: row.get(1)? })).collect()
     }
@@ -219,7 +220,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO principal_policies (unique_id, name, document) VALUES ($1, $2, $3) \
              ON CONFLICT (unique_id, name) DO UPDATE SET document = $3",
-            &args![unique_id, policy.name.as_str(), policy.document.as_str()],
+            args![unique_id, policy.name.as_str(), policy.document.as_str()],
         )
         .await?;
         Ok(())
@@ -227,7 +228,7 @@ impl Tx<'_> {
 
     /// Makes a principal's policies exactly these.
     pub(crate) async fn policy_replace_all(&mut self, unique_id: &str, policies: &[Policy]) -> Result<(), Error> {
-        self.execute("DELETE FROM principal_policies WHERE unique_id = $1", &args![unique_id]).await?;
+        self.execute("DELETE FROM principal_policies WHERE unique_id = $1", args![unique_id]).await?;
         for policy in policies {
             self.policy_put(unique_id, policy).await?;
         }
@@ -237,7 +238,7 @@ impl Tx<'_> {
     /// An access key by id.
     pub async fn access_key(&mut self, id: &str) -> Result<Option<AccessKeyRow>, Error> {
         let row = self
-            .opt("SELECT id, unique_id, sealed_secret, created_at FROM access_keys WHERE id = $1", &args![id])
+            .opt("SELECT id, unique_id, sealed_secret, created_at FROM access_keys WHERE id = $1", args![id])
             .await?;
         row.map(|row| {
             Ok(AccessKeyRow {
@@ -254,7 +255,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO access_keys (id, unique_id, sealed_secret, created_at) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (id) DO UPDATE SET sealed_secret = $3",
-            &args![key.id.as_str(), key.unique_id.as_str(), key.sealed_secret.as_slice(), key.created_at],
+            args![key.id.as_str(), key.unique_id.as_str(), key.sealed_secret.as_slice(), key.created_at],
         )
         .await?;
         Ok(())
@@ -262,12 +263,12 @@ impl Tx<'_> {
 
     /// Removes an access key; false when there was none.
     pub(crate) async fn access_key_delete(&mut self, id: &str) -> Result<bool, Error> {
-        Ok(self.execute("DELETE FROM access_keys WHERE id = $1", &args![id]).await? > 0)
+        Ok(self.execute("DELETE FROM access_keys WHERE id = $1", args![id]).await? > 0)
     }
 
     /// The token keys, oldest first.
     pub async fn token_key_list(&mut self) -> Result<Vec<TokenKeyRow>, Error> {
-        let rows = self.all("SELECT id, sealed, created_at FROM token_keys ORDER BY id", &args![]).await?;
+        let rows = self.all("SELECT id, sealed, created_at FROM token_keys ORDER BY id", args![]).await?;
         rows.iter()
             .map(|row| Ok(TokenKeyRow { id: row.get(0)?, sealed: row.get(1)?, created_at: row.get(2)? }))
             .collect()
@@ -276,7 +277,7 @@ impl Tx<'_> {
     pub(crate) async fn token_key_put(&mut self, key: &TokenKeyRow) -> Result<(), Error> {
         self.execute(
             "INSERT INTO token_keys (id, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
-            &args![key.id, key.sealed.as_slice(), key.created_at],
+            args![key.id, key.sealed.as_slice(), key.created_at],
         )
         .await?;
         Ok(())

@@ -1,6 +1,7 @@
 //! Grants: stored as grants and compiled to statements on load, never written as policy text.
 
-use super::{Error, Row, Tx, args};
+use super::value::{args, Row};
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, PageSize, TagPattern, Uid};
 
@@ -65,7 +66,7 @@ impl Tx<'_> {
                 "SELECT id, account, grantee, grantee_id, repository_pattern, tag_pattern, actions, not_before, \
                  not_after, reason, creator, created_at, revoked_at, version FROM grants \
                  WHERE account = $1 AND id = $2",
-                &args![account, id],
+                args![account, id],
             )
             .await?;
         row.as_ref().map(grant_row).transpose()
@@ -83,7 +84,7 @@ impl Tx<'_> {
                 "SELECT id, account, grantee, grantee_id, repository_pattern, tag_pattern, actions, not_before, \
                  not_after, reason, creator, created_at, revoked_at, version FROM grants \
                  WHERE account = $1 AND id > $2 ORDER BY id LIMIT $3",
-                &args![account, after.map_or_else(Vec::new, |id| id.bytes().to_vec()), size.rows()],
+                args![account, after.map_or_else(Vec::new, |id| id.bytes().to_vec()), size.rows()],
             )
             .await?;
         rows.iter().map(grant_row).collect()
@@ -97,7 +98,7 @@ impl Tx<'_> {
                  not_after, reason, creator, created_at, revoked_at, version FROM grants \
                  WHERE account = $1 AND revoked_at IS NULL AND not_before <= $2 \
                  AND (not_after IS NULL OR not_after > $2) ORDER BY id",
-                &args![account, now],
+                args![account, now],
             )
             .await?;
         rows.iter().map(grant_row).collect()
@@ -109,7 +110,7 @@ impl Tx<'_> {
             "INSERT INTO grants (id, account, grantee, grantee_id, repository_pattern, tag_pattern, actions, \
              not_before, not_after, reason, creator, created_at, version) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-            &args![
+            args![
                 grant.id,
                 grant.account,
                 grant.grantee.as_str(),
@@ -134,7 +135,7 @@ impl Tx<'_> {
         self.execute(
             "UPDATE grants SET revoked_at = $3, version = version + 1 \
              WHERE account = $1 AND id = $2 AND revoked_at IS NULL",
-            &args![account, id, at],
+            args![account, id, at],
         )
         .await?;
         Ok(())

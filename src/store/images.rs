@@ -1,7 +1,8 @@
 //! Manifests, the edges they make, and tags.
 
 use super::blobs::WrappedKey;
-use super::{Error, Row, Tx, args};
+use super::value::{args, Row};
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{Digest, MediaType, PageSize, Tag, Uid};
 
@@ -90,7 +91,7 @@ impl Tx<'_> {
     pub async fn manifest(&mut self, repository: Uid, digest: &Digest) -> Result<Option<ManifestRow>, Error> {
         const SQL: &str =
             select_manifest!("FROM manifests m WHERE m.repository = $1 AND m.digest = $2");
-        let row = self.opt(SQL, &args![repository, digest]).await?;
+        let row = self.opt(SQL, args![repository, digest]).await?;
         row.as_ref().map(manifest_row).transpose()
     }
 
@@ -100,14 +101,14 @@ impl Tx<'_> {
             "FROM tags t JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest \
             WHERE t.repository = $1 AND t.tag = $2"
         );
-        let row = self.opt(SQL, &args![repository, tag]).await?;
+        let row = self.opt(SQL, args![repository, tag]).await?;
         row.as_ref().map(manifest_row).transpose()
     }
 
     /// Whether a repository holds a manifest.
     pub async fn manifest_exists(&mut self, repository: Uid, digest: &Digest) -> Result<bool, Error> {
         let row = self
-            .opt("SELECT 1 FROM manifests WHERE repository = $1 AND digest = $2", &args![repository, digest])
+            .opt("SELECT 1 FROM manifests WHERE repository = $1 AND digest = $2", args![repository, digest])
             .await?;
         Ok(row.is_some())
     }
@@ -121,7 +122,7 @@ impl Tx<'_> {
     ) -> Result<Vec<ManifestRow>, Error> {
         const SQL: &str =
             select_manifest!("FROM manifests m WHERE m.repository = $1 AND m.digest > $2 ORDER BY m.digest LIMIT $3");
-        let rows = self.all(SQL, &args![repository, after, size.rows()]).await?;
+        let rows = self.all(SQL, args![repository, after, size.rows()]).await?;
         rows.iter().map(manifest_row).collect()
     }
 
@@ -129,7 +130,7 @@ impl Tx<'_> {
     pub async fn referrer_list(&mut self, repository: Uid, subject: &Digest) -> Result<Vec<ManifestRow>, Error> {
         const SQL: &str =
             select_manifest!("FROM manifests m WHERE m.repository = $1 AND m.subject = $2 ORDER BY m.digest LIMIT 1000");
-        let rows = self.all(SQL, &args![repository, subject]).await?;
+        let rows = self.all(SQL, args![repository, subject]).await?;
         rows.iter().map(manifest_row).collect()
     }
 
@@ -145,7 +146,7 @@ impl Tx<'_> {
                  total_size, uid, branch_version, salt, wrapped, parts, commitment, sealed, pushed_at) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
                  ON CONFLICT (repository, digest) DO NOTHING",
-                &args![
+                args![
                     row.repository,
                     row.digest,
                     &row.media_type,
@@ -172,7 +173,7 @@ impl Tx<'_> {
             self.execute(
                 "INSERT INTO edges (repository, parent, kind, child) VALUES ($1, $2, $3, $4) \
                  ON CONFLICT (repository, parent, kind, child) DO NOTHING",
-                &args![row.repository, row.digest, kind.as_str(), child],
+                args![row.repository, row.digest, kind.as_str(), child],
             )
             .await?;
         }
@@ -181,10 +182,10 @@ impl Tx<'_> {
 
     /// Removes a manifest with its edges and tags; false when there was none.
     pub(crate) async fn manifest_delete(&mut self, repository: Uid, digest: &Digest) -> Result<bool, Error> {
-        self.execute("DELETE FROM tags WHERE repository = $1 AND digest = $2", &args![repository, digest]).await?;
-        self.execute("DELETE FROM edges WHERE repository = $1 AND parent = $2", &args![repository, digest]).await?;
+        self.execute("DELETE FROM tags WHERE repository = $1 AND digest = $2", args![repository, digest]).await?;
+        self.execute("DELETE FROM edges WHERE repository = $1 AND parent = $2", args![repository, digest]).await?;
         let gone = self
-            .execute("DELETE FROM manifests WHERE repository = $1 AND digest = $2", &args![repository, digest])
+            .execute("DELETE FROM manifests WHERE repository = $1 AND digest = $2", args![repository, digest])
             .await?;
         Ok(gone > 0)
     }
@@ -194,7 +195,7 @@ impl Tx<'_> {
         let rows = self
             .all(
                 "SELECT child FROM edges WHERE repository = $1 AND parent = $2 AND kind = $3 ORDER BY child",
-                &args![repository, parent, kind.as_str()],
+                args![repository, parent, kind.as_str()],
             )
             .await?;
         rows.iter().map(|row| row.get(0)).collect()
@@ -205,7 +206,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT 1 FROM edges WHERE repository = $1 AND child = $2 AND kind = $3 LIMIT 1",
-                &args![repository, child, kind.as_str()],
+                args![repository, child, kind.as_str()],
             )
             .await?;
         Ok(row.is_some())
@@ -216,7 +217,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT tag, digest, version, origin FROM tags WHERE repository = $1 AND tag = $2",
-                &args![repository, tag],
+                args![repository, tag],
             )
             .await?;
         row.as_ref().map(tag_row).transpose()
@@ -227,7 +228,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO tags (repository, tag, digest, version, origin, updated_at) VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (repository, tag) DO UPDATE SET digest = $3, version = $4, origin = $5, updated_at = $6",
-            &args![repository, &row.tag, row.digest, row.version, row.origin.as_str(), at],
+            args![repository, &row.tag, row.digest, row.version, row.origin.as_str(), at],
         )
         .await?;
         Ok(())
@@ -235,7 +236,7 @@ impl Tx<'_> {
 
     /// Removes a tag; false when there was none.
     pub(crate) async fn tag_delete(&mut self, repository: Uid, tag: &Tag) -> Result<bool, Error> {
-        Ok(self.execute("DELETE FROM tags WHERE repository = $1 AND tag = $2", &args![repository, tag]).await? > 0)
+        Ok(self.execute("DELETE FROM tags WHERE repository = $1 AND tag = $2", args![repository, tag]).await? > 0)
     }
 
     /// A repository's tags after one, in order.
@@ -243,7 +244,7 @@ impl Tx<'_> {
         let rows = self
             .all(
                 "SELECT tag, digest, version, origin FROM tags WHERE repository = $1 AND tag > $2 ORDER BY tag LIMIT $3",
-                &args![repository, after, limit],
+                args![repository, after, limit],
             )
             .await?;
         rows.iter().map(tag_row).collect()
@@ -252,7 +253,7 @@ impl Tx<'_> {
     /// The tags that point at a manifest.
     pub async fn tags_of_manifest(&mut self, repository: Uid, digest: &Digest) -> Result<Vec<Tag>, Error> {
         let rows = self
-            .all("SELECT tag FROM tags WHERE repository = $1 AND digest = $2 ORDER BY tag", &args![repository, digest])
+            .all("SELECT tag FROM tags WHERE repository = $1 AND digest = $2 ORDER BY tag", args![repository, digest])
             .await?;
         rows.iter().map(|row| row.get(0)).collect()
     }
@@ -264,7 +265,7 @@ impl Tx<'_> {
             ON e.repository = $1 AND ((e.kind = 'child' AND e.child = up.digest) \
             OR (e.kind = 'subject' AND e.parent = up.digest))) \
             SELECT DISTINCT t.tag FROM up JOIN tags t ON t.repository = $1 AND t.digest = up.digest ORDER BY t.tag";
-        let rows = self.all(SQL, &args![repository, digest]).await?;
+        let rows = self.all(SQL, args![repository, digest]).await?;
         rows.iter().map(|row| row.get(0)).collect()
     }
 
@@ -276,7 +277,7 @@ impl Tx<'_> {
             ON e.repository = $1 AND ((e.kind = 'child' AND e.child = up.digest) \
             OR (e.kind = 'subject' AND e.parent = up.digest))) \
             SELECT DISTINCT t.tag FROM up JOIN tags t ON t.repository = $1 AND t.digest = up.digest ORDER BY t.tag";
-        let rows = self.all(SQL, &args![repository, digest]).await?;
+        let rows = self.all(SQL, args![repository, digest]).await?;
         rows.iter().map(|row| row.get(0)).collect()
     }
 }

@@ -1,7 +1,8 @@
 //! Receipts at the source, and how far a destination has applied each source's changes.
 
 use super::rules::Destination;
-use super::{Error, Tx, args};
+use super::value::args;
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Digest, PageSize, Region, Uid};
 
@@ -43,7 +44,7 @@ impl Tx<'_> {
             "INSERT INTO receipts (repository, digest, region, destination, tag, body, signature, certificate, at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (repository, digest, region, destination, tag) \
              DO UPDATE SET body = $6, signature = $7, certificate = $8, at = $9",
-            &args![
+            args![
                 receipt.repository,
                 receipt.digest,
                 &receipt.destination.region,
@@ -71,7 +72,7 @@ impl Tx<'_> {
                 "SELECT repository, digest, region, destination, tag, body, signature, certificate, at FROM receipts \
                  WHERE repository = $1 AND digest || '/' || region || '/' || destination || '/' || tag > $2 \
                  ORDER BY digest || '/' || region || '/' || destination || '/' || tag LIMIT $3",
-                &args![repository, after, size.rows()],
+                args![repository, after, size.rows()],
             )
             .await?;
         rows.iter()
@@ -97,7 +98,7 @@ impl Tx<'_> {
                 "INSERT INTO inbound_epochs (source_region, source, destination, epoch) VALUES ($1, $2, $3, $4) \
                  ON CONFLICT (source_region, source, destination) DO UPDATE SET epoch = $4 \
                  WHERE inbound_epochs.epoch <= $4",
-                &args![&inbound.source_region, inbound.source, inbound.destination, epoch],
+                args![&inbound.source_region, inbound.source, inbound.destination, epoch],
             )
             .await?;
         Ok(held > 0)
@@ -108,7 +109,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT seq FROM inbound WHERE source_region = $1 AND source = $2 AND destination = $3 AND shard = $4",
-                &args![&inbound.source_region, inbound.source, inbound.destination, shard],
+                args![&inbound.source_region, inbound.source, inbound.destination, shard],
             )
             .await?;
         row.map_or(Ok(0), |row| row.get(0))
@@ -120,7 +121,7 @@ impl Tx<'_> {
             .all(
                 "SELECT shard, seq FROM inbound WHERE source_region = $1 AND source = $2 AND destination = $3 \
                  ORDER BY shard",
-                &args![&inbound.source_region, inbound.source, inbound.destination],
+                args![&inbound.source_region, inbound.source, inbound.destination],
             )
             .await?;
         rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
@@ -130,7 +131,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO inbound (source_region, source, destination, shard, seq) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (source_region, source, destination, shard) DO UPDATE SET seq = $5 WHERE inbound.seq < $5",
-            &args![&inbound.source_region, inbound.source, inbound.destination, shard, seq],
+            args![&inbound.source_region, inbound.source, inbound.destination, shard, seq],
         )
         .await?;
         Ok(())

@@ -1,6 +1,7 @@
 //! An account's registry in this region: its settings and its policy.
 
-use super::{Error, Row, Tx, args};
+use super::value::{args, Row};
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Arn};
 use std::collections::BTreeMap;
@@ -60,7 +61,7 @@ impl Tx<'_> {
             .opt(
                 "SELECT account, shards, create_on_push, kms_key, policy, policy_bindings FROM registries \
                  WHERE account = $1",
-                &args![account],
+                args![account],
             )
             .await?;
         row.as_ref().map(registry_row).transpose()
@@ -72,7 +73,7 @@ impl Tx<'_> {
             .all(
                 "SELECT account, shards, create_on_push, kms_key, policy, policy_bindings FROM registries \
                  ORDER BY account",
-                &args![],
+                args![],
             )
             .await?;
         rows.iter().map(registry_row).collect()
@@ -83,7 +84,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO registries (account, shards, create_on_push, kms_key, created_at) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (account) DO NOTHING",
-            &args![registry.account, registry.shards, registry.create_on_push, registry.kms_key.as_ref(), at],
+            args![registry.account, registry.shards, registry.create_on_push, registry.kms_key.as_ref(), at],
         )
         .await?;
         Ok(())
@@ -92,7 +93,7 @@ impl Tx<'_> {
     pub(crate) async fn registry_settings_set(&mut self, account: AccountId, create_on_push: bool) -> Result<(), Error> {
         self.execute(
             "UPDATE registries SET create_on_push = $2 WHERE account = $1",
-            &args![account, create_on_push],
+            args![account, create_on_push],
         )
         .await?;
         Ok(())
@@ -102,7 +103,7 @@ impl Tx<'_> {
     pub(crate) async fn registry_key_set(&mut self, account: AccountId, key: &Arn) -> Result<(), Error> {
         self.execute(
             "UPDATE registries SET kms_key = $2 WHERE account = $1 AND kms_key IS NULL",
-            &args![account, key],
+            args![account, key],
         )
         .await?;
         Ok(())
@@ -116,7 +117,7 @@ impl Tx<'_> {
         let (text, bindings) = StoredPolicy::columns(policy)?;
         self.execute(
             "UPDATE registries SET policy = $2, policy_bindings = $3 WHERE account = $1",
-            &args![account, text.as_deref(), bindings.as_deref()],
+            args![account, text.as_deref(), bindings.as_deref()],
         )
         .await?;
         Ok(())

@@ -1,7 +1,8 @@
 //! Repositories and their branch keys.
 
 use super::registries::StoredPolicy;
-use super::{Error, Row, Tx, args};
+use super::value::{args, Row};
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Arn, PageSize, Region, RepositoryName, RepositoryRef, Uid};
 
@@ -42,7 +43,7 @@ impl Tx<'_> {
             .opt(
                 "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at \
                  FROM repositories WHERE account = $1 AND name = $2",
-                &args![account, name],
+                args![account, name],
             )
             .await?;
         row.as_ref().map(repository_row).transpose()
@@ -54,7 +55,7 @@ impl Tx<'_> {
             .opt(
                 "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at \
                  FROM repositories WHERE uid = $1",
-                &args![uid],
+                args![uid],
             )
             .await?;
         row.as_ref().map(repository_row).transpose()
@@ -71,7 +72,7 @@ impl Tx<'_> {
             .all(
                 "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at \
                  FROM repositories WHERE account = $1 AND name > $2 ORDER BY name LIMIT $3",
-                &args![account, after, size.rows()],
+                args![account, after, size.rows()],
             )
             .await?;
         rows.iter().map(repository_row).collect()
@@ -87,7 +88,7 @@ impl Tx<'_> {
             .execute(
                 "INSERT INTO repositories (uid, account, name, kms_key, branch_version, created_at) \
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, name) DO NOTHING",
-                &args![
+                args![
                     repository.uid,
                     repository.account,
                     &repository.name,
@@ -102,7 +103,7 @@ impl Tx<'_> {
         }
         self.execute(
             "INSERT INTO branch_keys (repository, version, kms_key, wrapped, created_at) VALUES ($1, $2, $3, $4, $5)",
-            &args![repository.uid, branch.version, &branch.kms_key, branch.wrapped.as_slice(), repository.created_at],
+            args![repository.uid, branch.version, &branch.kms_key, branch.wrapped.as_slice(), repository.created_at],
         )
         .await?;
         Ok(true)
@@ -110,7 +111,7 @@ impl Tx<'_> {
 
     /// Whether a repository holds any manifest.
     pub async fn repository_has_images(&mut self, uid: Uid) -> Result<bool, Error> {
-        Ok(self.opt("SELECT 1 FROM manifests WHERE repository = $1 LIMIT 1", &args![uid]).await?.is_some())
+        Ok(self.opt("SELECT 1 FROM manifests WHERE repository = $1 LIMIT 1", args![uid]).await?.is_some())
     }
 
     /// Removes a repository with its images, links, uploads and branch keys; its objects lose their edges.
@@ -122,7 +123,7 @@ impl Tx<'_> {
             "DELETE FROM receipts WHERE repository = $1",
             "DELETE FROM repositories WHERE uid = $1",
         ] {
-            self.execute(sql, &args![uid]).await?;
+            self.execute(sql, args![uid]).await?;
         }
         Ok(())
     }
@@ -131,7 +132,7 @@ impl Tx<'_> {
         let (text, bindings) = StoredPolicy::columns(policy)?;
         self.execute(
             "UPDATE repositories SET policy = $2, policy_bindings = $3 WHERE uid = $1",
-            &args![uid, text.as_deref(), bindings.as_deref()],
+            args![uid, text.as_deref(), bindings.as_deref()],
         )
         .await?;
         Ok(())
@@ -142,7 +143,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT version, kms_key, wrapped FROM branch_keys WHERE repository = $1 AND version = $2",
-                &args![repository, version],
+                args![repository, version],
             )
             .await?;
         row.map(|row| Ok(BranchKeyRow { version: row.get(0)?, kms_key: row.get(1)?, wrapped: row.get(2)? })).transpose()

@@ -1,6 +1,7 @@
 //! Replication rules, and the slots through which a registry reaches its destinations.
 
-use super::{Error, Row, Tx, args};
+use super::value::{args, Row};
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, PageSize, Region, Uid};
 
@@ -75,7 +76,7 @@ impl Tx<'_> {
             .opt(
                 "SELECT id, account, repository_prefix, tag_pattern, created_at, version FROM rules \
                  WHERE account = $1 AND id = $2",
-                &args![account, id],
+                args![account, id],
             )
             .await?;
         match row {
@@ -95,7 +96,7 @@ impl Tx<'_> {
             .all(
                 "SELECT id, account, repository_prefix, tag_pattern, created_at, version FROM rules \
                  WHERE account = $1 AND id > $2 ORDER BY id LIMIT $3",
-                &args![account, after.map_or_else(Vec::new, |id| id.bytes().to_vec()), size.rows()],
+                args![account, after.map_or_else(Vec::new, |id| id.bytes().to_vec()), size.rows()],
             )
             .await?;
         let mut rules = Vec::with_capacity(rows.len());
@@ -108,7 +109,7 @@ impl Tx<'_> {
     async fn rule_row(&mut self, row: &Row) -> Result<RuleRow, Error> {
         let id: Uid = row.get(0)?;
         let destinations = self
-            .all("SELECT region, account FROM rule_destinations WHERE rule = $1 ORDER BY region, account", &args![id])
+            .all("SELECT region, account FROM rule_destinations WHERE rule = $1 ORDER BY region, account", args![id])
             .await?;
         Ok(RuleRow {
             id,
@@ -128,7 +129,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO rules (id, account, repository_prefix, tag_pattern, created_at, version) \
              VALUES ($1, $2, $3, $4, $5, $6)",
-            &args![
+            args![
                 rule.id,
                 rule.account,
                 rule.repository_prefix.as_str(),
@@ -141,7 +142,7 @@ impl Tx<'_> {
         for destination in &rule.destinations {
             self.execute(
                 "INSERT INTO rule_destinations (rule, region, account) VALUES ($1, $2, $3)",
-                &args![rule.id, &destination.region, destination.account],
+                args![rule.id, &destination.region, destination.account],
             )
             .await?;
         }
@@ -150,8 +151,8 @@ impl Tx<'_> {
 
     /// Removes a rule; false when there was none.
     pub(crate) async fn rule_delete(&mut self, account: AccountId, id: Uid) -> Result<bool, Error> {
-        self.execute("DELETE FROM rule_destinations WHERE rule = $1", &args![id]).await?;
-        Ok(self.execute("DELETE FROM rules WHERE account = $1 AND id = $2", &args![account, id]).await? > 0)
+        self.execute("DELETE FROM rule_destinations WHERE rule = $1", args![id]).await?;
+        Ok(self.execute("DELETE FROM rules WHERE account = $1 AND id = $2", args![account, id]).await? > 0)
     }
 
     /// Every (account, destination) that some rule names.
@@ -160,7 +161,7 @@ impl Tx<'_> {
             .all(
                 "SELECT DISTINCT r.account, d.region, d.account FROM rules r JOIN rule_destinations d ON d.rule = r.id \
                  ORDER BY r.account, d.region, d.account",
-                &args![],
+                args![],
             )
             .await?;
         rows.iter()
@@ -179,7 +180,7 @@ impl Tx<'_> {
             .execute(
                 "INSERT INTO slots (account, region, destination, epoch, lease_until, created_at) \
                  VALUES ($1, $2, $3, 0, 0, $4) ON CONFLICT (account, region, destination) DO NOTHING",
-                &args![account, &destination.region, destination.account, at],
+                args![account, &destination.region, destination.account, at],
             )
             .await?;
         Ok(new > 0)
@@ -191,7 +192,7 @@ impl Tx<'_> {
             .opt(
                 "SELECT epoch, last_error, last_error_at, last_success_at FROM slots \
                  WHERE account = $1 AND region = $2 AND destination = $3",
-                &args![account, &destination.region, destination.account],
+                args![account, &destination.region, destination.account],
             )
             .await?;
         row.map(|row| {
@@ -222,7 +223,7 @@ impl Tx<'_> {
                 "UPDATE slots SET epoch = CASE WHEN lease_owner = $4 AND lease_until >= $5 THEN epoch ELSE epoch + 1 END, \
                  lease_owner = $4, lease_until = $6 WHERE account = $1 AND region = $2 AND destination = $3 \
                  AND (lease_owner IS NULL OR lease_owner = $4 OR lease_until < $5) RETURNING epoch",
-                &args![account, &destination.region, destination.account, owner, now, until],
+                args![account, &destination.region, destination.account, owner, now, until],
             )
             .await?;
         row.map(|row| row.get(0)).transpose()
@@ -237,7 +238,7 @@ impl Tx<'_> {
     ) -> Result<(), Error> {
         self.execute(
             "UPDATE slots SET last_error = $4, last_error_at = $5 WHERE account = $1 AND region = $2 AND destination = $3",
-            &args![account, &destination.region, destination.account, error, at],
+            args![account, &destination.region, destination.account, error, at],
         )
         .await?;
         Ok(())
@@ -252,7 +253,7 @@ impl Tx<'_> {
         self.execute(
             "UPDATE slots SET last_error = NULL, last_error_at = NULL, last_success_at = $4 \
              WHERE account = $1 AND region = $2 AND destination = $3",
-            &args![account, &destination.region, destination.account, at],
+            args![account, &destination.region, destination.account, at],
         )
         .await?;
         Ok(())
@@ -269,7 +270,7 @@ impl Tx<'_> {
             "INSERT INTO dead_letters (account, region, destination, shard, seq, reason, message, at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
              ON CONFLICT (account, region, destination, shard, seq) DO UPDATE SET reason = $6, message = $7, at = $8",
-            &args![
+            args![
                 account,
                 &destination.region,
                 destination.account,
@@ -295,7 +296,7 @@ impl Tx<'_> {
             .all(
                 "SELECT shard, seq, reason, message FROM dead_letters \
                  WHERE account = $1 AND region = $2 AND destination = $3 ORDER BY shard, seq LIMIT $4",
-                &args![account, &destination.region, destination.account, limit],
+                args![account, &destination.region, destination.account, limit],
             )
             .await?;
         rows.iter()

@@ -1,6 +1,7 @@
 //! Sessions issued in this region, and revocations from everywhere.
 
-use super::{Error, Tx, args, streams};
+use super::value::args;
+use super::{Error, Tx, streams};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, PageSize, Uid};
 
@@ -62,7 +63,7 @@ impl Tx<'_> {
     pub(crate) async fn session_insert(&mut self, session: &SessionRow) -> Result<(), Error> {
         self.execute(
             "INSERT INTO sessions (id, account, principal, name, issued_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
-            &args![
+            args![
                 session.id,
                 session.account,
                 session.principal.as_str(),
@@ -80,7 +81,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT id, account, principal, name, issued_at, expires_at FROM sessions WHERE id = $1",
-                &args![id],
+                args![id],
             )
             .await?;
         row.as_ref().map(session_row).transpose()
@@ -97,7 +98,7 @@ impl Tx<'_> {
             .all(
                 "SELECT id, account, principal, name, issued_at, expires_at FROM sessions \
                  WHERE account = $1 AND issued_at < $2 ORDER BY issued_at DESC LIMIT $3",
-                &args![account, before, size.rows()],
+                args![account, before, size.rows()],
             )
             .await?;
         rows.iter().map(session_row).collect()
@@ -109,7 +110,7 @@ impl Tx<'_> {
             .execute(
                 "INSERT INTO revocations (id, kind, subject, before_at, expires_at, local_origin) \
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
-                &args![
+                args![
                     revocation.id,
                     revocation.cut.as_str(),
                     revocation.subject.as_str(),
@@ -131,7 +132,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT id, kind, subject, before_at, expires_at, local_origin FROM revocations WHERE id = $1",
-                &args![id],
+                args![id],
             )
             .await?;
         row.map(|row| {
@@ -153,7 +154,7 @@ impl Tx<'_> {
             .opt(
                 "SELECT 1 FROM revocations WHERE (subject = $1 AND kind = 'session') \
                  OR (subject = $2 AND kind = 'principal' AND before_at > $3) LIMIT 1",
-                &args![session.to_string(), unique_id, issued_at],
+                args![session.to_string(), unique_id, issued_at],
             )
             .await?;
         Ok(row.is_some())
@@ -161,13 +162,13 @@ impl Tx<'_> {
 
     /// Forgets sessions and revocations that can no longer matter.
     pub(crate) async fn session_sweep(&mut self, now: Timestamp) -> Result<u64, Error> {
-        let sessions = self.execute("DELETE FROM sessions WHERE expires_at < $1", &args![now]).await?;
-        let revocations = self.execute("DELETE FROM revocations WHERE expires_at < $1", &args![now]).await?;
+        let sessions = self.execute("DELETE FROM sessions WHERE expires_at < $1", args![now]).await?;
+        let revocations = self.execute("DELETE FROM revocations WHERE expires_at < $1", args![now]).await?;
         Ok(sessions + revocations)
     }
 }
 
-fn session_row(row: &super::Row) -> Result<SessionRow, Error> {
+fn session_row(row: &super::value::Row) -> Result<SessionRow, Error> {
     Ok(SessionRow {
         id: row.get(0)?,
         account: row.get(1)?,

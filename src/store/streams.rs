@@ -3,7 +3,8 @@
 //! A change takes its number from the head row it locks, in the transaction of the change itself, so a follower that
 //! reads `> cursor` never misses one. A stream says *that* something changed; what it is now is read from its own row.
 
-use super::{Error, Tx, args};
+use super::value::args;
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Digest, Tag, Uid};
 
@@ -68,7 +69,7 @@ impl Tx<'_> {
             .one(
                 "INSERT INTO stream_heads (stream, shard, head) VALUES ($1, $2, 1) \
                  ON CONFLICT (stream, shard) DO UPDATE SET head = stream_heads.head + 1 RETURNING head",
-                &args![stream, shard],
+                args![stream, shard],
             )
             .await?
             .get::<i64>(0)?;
@@ -77,7 +78,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO changes (stream, shard, seq, at, kind, subject, repository, digest, tag, tag_version) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            &args![
+            args![
                 stream,
                 shard,
                 head,
@@ -97,7 +98,7 @@ impl Tx<'_> {
     /// The number of the last change of a shard; 0 when there is none.
     pub async fn stream_head(&mut self, stream: &str, shard: u32) -> Result<i64, Error> {
         let row = self
-            .opt("SELECT head FROM stream_heads WHERE stream = $1 AND shard = $2", &args![stream, shard])
+            .opt("SELECT head FROM stream_heads WHERE stream = $1 AND shard = $2", args![stream, shard])
             .await?;
         row.map_or(Ok(0), |row| row.get(0))
     }
@@ -108,7 +109,7 @@ impl Tx<'_> {
             .all(
                 "SELECT seq, at, kind, subject, repository, digest, tag, tag_version FROM changes \
                  WHERE stream = $1 AND shard = $2 AND seq > $3 ORDER BY seq LIMIT $4",
-                &args![stream, shard, seq, limit],
+                args![stream, shard, seq, limit],
             )
             .await?;
         rows.iter()
@@ -132,7 +133,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT seq, at FROM cursors WHERE stream = $1 AND shard = $2 AND follower = $3",
-                &args![stream, shard, follower],
+                args![stream, shard, follower],
             )
             .await?;
         row.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
@@ -150,7 +151,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO cursors (stream, shard, follower, seq, at) VALUES ($1, $2, $3, $4, $5) \
              ON CONFLICT (stream, shard, follower) DO UPDATE SET seq = $4, at = $5 WHERE cursors.seq <= $4",
-            &args![stream, shard, follower, seq, at],
+            args![stream, shard, follower, seq, at],
         )
         .await?;
         Ok(())

@@ -1,7 +1,8 @@
 //! Uploads in progress: how far each is durable, and what is needed to go on after a restart.
 
 use super::blobs::WrappedKey;
-use super::{Error, Row, Tx, args};
+use super::value::{args, Row};
+use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Digest, Uid};
 
@@ -46,7 +47,7 @@ impl Tx<'_> {
         self.execute(
             "INSERT INTO uploads (uid, repository, principal, blob, branch_version, salt, wrapped, size, parts, \
              hash_state, digest, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-            &args![
+            args![
                 upload.uid,
                 upload.repository,
                 upload.principal.as_str(),
@@ -72,7 +73,7 @@ impl Tx<'_> {
             .opt(
                 "SELECT uid, repository, principal, blob, branch_version, salt, wrapped, size, parts, hash_state, \
                  digest, expires_at FROM uploads WHERE repository = $1 AND uid = $2",
-                &args![repository, uid],
+                args![repository, uid],
             )
             .await?;
         row.as_ref().map(upload_row).transpose()
@@ -90,7 +91,7 @@ impl Tx<'_> {
                 "SELECT uid, repository, principal, blob, branch_version, salt, wrapped, size, parts, hash_state, \
                  digest, expires_at FROM uploads WHERE repository = $1 AND principal = $2 AND digest = $3 \
                  ORDER BY size DESC LIMIT 1",
-                &args![repository, principal, digest],
+                args![repository, principal, digest],
             )
             .await?;
         row.as_ref().map(upload_row).transpose()
@@ -100,7 +101,7 @@ impl Tx<'_> {
     pub async fn upload_count(&mut self, repository: Uid, principal: &str) -> Result<i64, Error> {
         self.one(
             "SELECT count(*) FROM uploads WHERE repository = $1 AND principal = $2",
-            &args![repository, principal],
+            args![repository, principal],
         )
         .await?
         .get(0)
@@ -117,7 +118,7 @@ impl Tx<'_> {
         let moved = self
             .execute(
                 "UPDATE uploads SET size = $3, parts = $4, hash_state = $5, expires_at = $6 WHERE uid = $1 AND size = $2",
-                &args![uid, from, to.size, to.parts.as_slice(), to.hash_state.as_slice(), expires_at],
+                args![uid, from, to.size, to.parts.as_slice(), to.hash_state.as_slice(), expires_at],
             )
             .await?;
         Ok(moved > 0)
@@ -125,7 +126,7 @@ impl Tx<'_> {
 
     /// Ends an upload; false when it is gone already.
     pub(crate) async fn upload_delete(&mut self, uid: Uid) -> Result<bool, Error> {
-        Ok(self.execute("DELETE FROM uploads WHERE uid = $1", &args![uid]).await? > 0)
+        Ok(self.execute("DELETE FROM uploads WHERE uid = $1", args![uid]).await? > 0)
     }
 
     /// Uploads whose time is over, with the account and object of each.
@@ -138,7 +139,7 @@ impl Tx<'_> {
             .all(
                 "SELECT u.uid, r.account, u.blob FROM uploads u JOIN repositories r ON r.uid = u.repository \
                  WHERE u.expires_at < $1 ORDER BY u.expires_at LIMIT $2",
-                &args![now, limit],
+                args![now, limit],
             )
             .await?;
         rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).collect()
@@ -146,7 +147,7 @@ impl Tx<'_> {
 
     /// Whether an upload is still open.
     pub async fn upload_exists(&mut self, uid: Uid) -> Result<bool, Error> {
-        Ok(self.opt("SELECT 1 FROM uploads WHERE uid = $1", &args![uid]).await?.is_some())
+        Ok(self.opt("SELECT 1 FROM uploads WHERE uid = $1", args![uid]).await?.is_some())
     }
 
     /// Whether an object belongs to an upload or is a blob.
@@ -154,7 +155,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT 1 FROM blobs WHERE uid = $1 UNION ALL SELECT 1 FROM uploads WHERE blob = $1 LIMIT 1",
-                &args![blob],
+                args![blob],
             )
             .await?;
         Ok(row.is_some())

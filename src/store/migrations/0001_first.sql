@@ -114,10 +114,15 @@ CREATE TABLE kms_keys (
   account TEXT NOT NULL,
   state TEXT NOT NULL,
   description TEXT NOT NULL,
-  material BYTEA NOT NULL,
   created_at BIGINT NOT NULL
 );
 CREATE INDEX kms_keys_account ON kms_keys (account, arn);
+CREATE TABLE kms_materials (
+  key TEXT NOT NULL REFERENCES kms_keys (arn),
+  version BIGINT NOT NULL,
+  sealed BYTEA NOT NULL,
+  PRIMARY KEY (key, version)
+);
 CREATE TABLE repositories (
   uid BYTEA NOT NULL PRIMARY KEY,
   account TEXT NOT NULL,

@@ -1,0 +1,96 @@
+//! The connections that read: bounded, opened when first needed, the last one used is the first one used again.
+
+use super::{Error, Kind, classify, connect};
+use rusqlite::Connection;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+
+/// The connections at rest, and the permits for all.
+pub(super) struct Readers {
+    path: PathBuf,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+    /// Held until the last reader is gone.
+    _lock: Arc<File>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, lock: Arc<File>) -> Self {
+        let permits = Arc::new(Semaphore::new(READERS_MAX));
+        Self { path, permits, idle: Mutex::default(), _lock: lock }
+    }
+
+    /// Begins a read transaction; its instant is that of its first statement.
+    pub(super) async fn begin(readers: &Arc<Self>) -> Result<Reader, Error> {
+        let permit = readers.permit().await?;
+        let resting = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match resting {
+            Some(connection) => connection,
+            None => readers.open()?,
+        };
+        transact(&connection, "BEGIN DEFERRED")?;
+        Ok(Reader { connection: Some(connection), readers: readers.clone(), _permit: permit })
+    }
+
+    /// Refuses later reads and closes the connections at rest.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => Ok(permit),
+            Err(TryAcquireError::Closed) => Err(Error::new("SNAPSHOT", Kind::Unavailable)),
+            Err(TryAcquireError::NoPermits) => {
+                let waited = tokio::time::timeout(READER_WAIT, self.permits.clone().acquire_owned()).await;
+                let acquired = waited.map_err(|_| Error::new("SNAPSHOT", Kind::Busy))?;
+                acquired.map_err(|_| Error::new("SNAPSHOT", Kind::Unavailable))
+            }
+        }
+    }
+
+    fn open(&self) -> Result<Connection, Error> {
+        let connection = connect(&self.path)?;
+        connection.execute_batch("PRAGMA query_only = ON").map_err(|error| classify("open", error))?;
+        Ok(connection)
+    }
+}
+
+/// A connection inside a read transaction.
+pub(in crate::store) struct Reader {
+    /// `None` only while dropping.
+    connection: Option<Connection>,
+    readers: Arc<Readers>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    /// The connection.
+    pub(in crate::store) fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("a reader has its connection until it is dropped")
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        // A connection that cannot end its transaction would show the next reader an old instant: it is closed.
+        if transact(&connection, "COMMIT").is_ok() && !self.readers.permits.is_closed() {
+            self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+    }
+}
+
+fn transact(connection: &Connection, sql: &'static str) -> Result<(), Error> {
+    let run = || connection.prepare_cached(sql)?.raw_execute();
+    run().map(|_| ()).map_err(|error| classify(sql, error))
+}
+
+/// Reads in progress at once; each may hold a page cache of 2 MiB.
+const READERS_MAX: usize = 32;
+/// How long a read waits for a connection.
+const READER_WAIT: Duration = Duration::from_secs(5);
