@@ -2,6 +2,7 @@
 //!
 //! `docs/ARCHITECTURE.md` has the map; each module says below what it guarantees.
 
+pub mod authz;
 pub mod clock;
 pub mod ctx;
 pub mod error;

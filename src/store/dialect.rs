@@ -98,10 +98,7 @@ CREATE INDEX a_words ON a (words);
     fn only_the_locking_clause_leaves_a_statement() {
         assert_eq!(statement_for_sqlite("SELECT a FROM b FOR UPDATE SKIP LOCKED"), "SELECT a FROM b");
         let nested = "UPDATE b SET c = 1 WHERE a IN (SELECT a FROM b LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING a";
-        assert_eq!(
-            statement_for_sqlite(nested),
-            "UPDATE b SET c = 1 WHERE a IN (SELECT a FROM b LIMIT 1) RETURNING a"
-        );
+        assert_eq!(statement_for_sqlite(nested), "UPDATE b SET c = 1 WHERE a IN (SELECT a FROM b LIMIT 1) RETURNING a");
         assert_eq!(statement_for_sqlite("SELECT 'FOR UPDATE'"), "SELECT 'FOR UPDATE'");
     }
 }

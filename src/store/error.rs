@@ -127,7 +127,8 @@ impl From<Error> for error::Error {
                 Self::new(Reason::Unavailable, "the metadata store does not answer in time; try again").because(error)
             }
             Kind::CommitUnknown => {
-                let text = "the metadata store failed while committing; look whether the change happened before repeating it";
+                let text =
+                    "the metadata store failed while committing; look whether the change happened before repeating it";
                 Self::new(Reason::Unavailable, text).because(error)
             }
             Kind::Locked { .. }

@@ -3,10 +3,10 @@
 //! Two nodes that start at once on one PostgreSQL are safe: the row that claims a version is written before its
 //! tables are, so the second node waits for it, loses, looks again and finds the work done.
 
+use super::Store;
 use super::error::{Error, Kind};
 use super::tx::{Apply, Done, Tx};
 use super::value::args;
-use super::Store;
 use std::sync::Arc;
 use std::time::Duration;
 

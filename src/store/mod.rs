@@ -84,11 +84,7 @@ impl Store {
         Self::open_with(settings, clock, migrate::MIGRATIONS).await
     }
 
-    async fn open_with(
-        settings: &Settings,
-        clock: Clock,
-        migrations: &'static [&'static str],
-    ) -> Result<Self, Error> {
+    async fn open_with(settings: &Settings, clock: Clock, migrations: &'static [&'static str]) -> Result<Self, Error> {
         let faults = Arc::new(Faults::default());
         let engine = match settings {
             Settings::Sqlite { path } => Engine::Sqlite(sqlite::Engine::open(path.clone(), faults.clone()).await?),

@@ -29,8 +29,10 @@ pub(super) struct Engine {
 impl Engine {
     /// Reads the URL; connections are opened when first needed.
     pub(super) fn open(url: &Secret<String>, pool: usize) -> Result<Self, Error> {
-        let mut config: Config =
-            url.expose().parse().map_err(|error: tokio_postgres::Error| Error::new("open", Kind::Url).because(error))?;
+        let mut config: Config = url
+            .expose()
+            .parse()
+            .map_err(|error: tokio_postgres::Error| Error::new("open", Kind::Url).because(error))?;
         let own = config.get_options().unwrap_or_default();
         let options = format!(
             "{own} -c statement_timeout={} -c idle_in_transaction_session_timeout={}",
@@ -106,10 +108,10 @@ impl Engine {
         let mut last = Error::new("BEGIN", Kind::Unavailable);
         for _ in 0..=self.pool.status().max_size {
             let client = self.pool.get().await.map_err(unpooled)?;
-            let mut session = Session { client: Some(client), in_flight: false, patience };
+            let mut session = Session { client: Some(client), spoiled: false, patience };
             match session.batch("BEGIN", &start(begin, patience)).await {
                 Ok(()) => return Ok(session),
-                Err(error) if session.is_closed() => last = error,
+                Err(error) if session.spoiled => last = error,
                 Err(error) => return Err(error),
             }
         }
@@ -127,8 +129,8 @@ enum Attempt<A: Apply> {
 pub(super) struct Session {
     /// `None` after the end.
     client: Option<Object>,
-    /// A statement was sent and its answer has not been read to the end.
-    in_flight: bool,
+    /// A statement is under way, or was when the connection failed: nobody else may use it.
+    spoiled: bool,
     patience: Duration,
 }
 
@@ -162,7 +164,7 @@ impl Session {
     async fn commit(mut self, faults: &Faults) -> Result<(), Error> {
         faults.meet(COMMIT)?;
         let committed = self.batch(COMMIT, COMMIT).await;
-        if !matches!(&committed, Err(error) if error.kind == Kind::CommitUnknown) {
+        if !self.spoiled {
             // The transaction has ended either way: back to the pool, without a rollback.
             self.client = None;
         }
@@ -180,24 +182,19 @@ impl Session {
         operation: &'static str,
         send: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, Error> {
-        let Self { client: Some(client), in_flight, patience } = self else {
+        let Self { client: Some(client), spoiled, patience } = self else {
             return Err(Error::new(operation, Kind::Unavailable));
         };
-        *in_flight = true;
-        match timeout(patience.saturating_add(ANSWER_GRACE), send(client)).await {
+        *spoiled = true;
+        let answer = match timeout(patience.saturating_add(ANSWER_GRACE), send(client)).await {
+            Ok(answer) => answer.map_err(|error| classify(operation, error)),
             Err(elapsed) => {
                 let kind = if operation == COMMIT { Kind::CommitUnknown } else { Kind::Unavailable };
                 Err(Error::new(operation, kind).because(elapsed))
             }
-            Ok(answer) => {
-                *in_flight = false;
-                answer.map_err(|error| classify(operation, error))
-            }
-        }
-    }
-
-    fn is_closed(&self) -> bool {
-        self.client.as_ref().is_none_or(|client| client.is_closed())
+        };
+        *spoiled = matches!(&answer, Err(Error { kind: Kind::Unavailable | Kind::CommitUnknown, .. }));
+        answer
     }
 }
 
@@ -206,7 +203,7 @@ impl Drop for Session {
         let Some(client) = self.client.take() else { return };
         // The first poll sends, and the server answers in order: whoever gets this connection next speaks after the
         // rollback. A connection in the middle of something is not waited for but closed.
-        let sent = !self.in_flight && !matches!(client.batch_execute("ROLLBACK").now_or_never(), Some(Err(_)));
+        let sent = !self.spoiled && !matches!(client.batch_execute("ROLLBACK").now_or_never(), Some(Err(_)));
         if !sent {
             drop(Object::take(client));
         }

@@ -123,10 +123,7 @@ pub(super) enum Fate<A: Apply> {
 
 impl<A: Apply> Fate<A> {
     /// Judges a change by how it ended and by the first of its statements that failed.
-    pub(super) fn of(
-        ended: std::thread::Result<Result<Done<A::Out>, A::Error>>,
-        failed: Option<Error>,
-    ) -> Self {
+    pub(super) fn of(ended: std::thread::Result<Result<Done<A::Out>, A::Error>>, failed: Option<Error>) -> Self {
         match (ended, failed) {
             (Err(_panic), _) => Self::Undo(Err(Error::new("apply", Kind::Panicked).into())),
             (Ok(_), Some(error)) if error.kind == Kind::Conflict => Self::Again(error),

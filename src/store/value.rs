@@ -87,7 +87,17 @@ macro_rules! stored_as_text {
 }
 
 stored_as_text!(
-    AccountId, Arn, Digest, MediaType, Region, RepositoryName, RoleName, SessionName, Tag, TagPattern, UserName
+    AccountId,
+    Arn,
+    Digest,
+    MediaType,
+    Region,
+    RepositoryName,
+    RoleName,
+    SessionName,
+    Tag,
+    TagPattern,
+    UserName
 );
 
 impl From<i64> for Value {

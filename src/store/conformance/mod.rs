@@ -4,6 +4,8 @@
 //! names a server (`tests/postgres start DIR` prints such a URL), each test in a database of its own.
 
 mod changes;
+mod postgres;
+mod sqlite;
 mod values;
 
 use super::migrate::MIGRATIONS;

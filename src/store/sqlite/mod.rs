@@ -207,7 +207,9 @@ fn create(path: &Path) -> Result<File, Error> {
     options.read(true).write(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|error| Error::new("open", Kind::Unavailable).because(format!("{}: {error}", path.display())))
+    options
+        .open(path)
+        .map_err(|error| Error::new("open", Kind::Unavailable).because(format!("{}: {error}", path.display())))
 }
 
 /// How long a statement waits for another process, such as a backup, that holds the file.

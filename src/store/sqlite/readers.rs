@@ -4,7 +4,7 @@ use super::{Error, Kind, classify, connect};
 use rusqlite::Connection;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
@@ -12,33 +12,44 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 pub(super) struct Readers {
     path: PathBuf,
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Connection>>,
-    /// Held until the last reader is gone.
-    _lock: Arc<File>,
+    rest: Mutex<Option<Rest>>,
+}
+
+/// What is let go at closing, or when the last reader is gone.
+struct Rest {
+    idle: Vec<Connection>,
+    lock: Arc<File>,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf, lock: Arc<File>) -> Self {
         let permits = Arc::new(Semaphore::new(READERS_MAX));
-        Self { path, permits, idle: Mutex::default(), _lock: lock }
+        Self { path, permits, rest: Mutex::new(Some(Rest { idle: Vec::new(), lock })) }
     }
 
     /// Begins a read transaction; its instant is that of its first statement.
     pub(super) async fn begin(readers: &Arc<Self>) -> Result<Reader, Error> {
         let permit = readers.permit().await?;
-        let resting = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (resting, lock) = match &mut *readers.rest() {
+            Some(rest) => (rest.idle.pop(), rest.lock.clone()),
+            None => return Err(Error::new("SNAPSHOT", Kind::Unavailable)),
+        };
         let connection = match resting {
             Some(connection) => connection,
             None => readers.open()?,
         };
         transact(&connection, "BEGIN DEFERRED")?;
-        Ok(Reader { connection: Some(connection), readers: readers.clone(), _permit: permit })
+        Ok(Reader { connection: Some(connection), readers: readers.clone(), _lock: lock, _permit: permit })
     }
 
-    /// Refuses later reads and closes the connections at rest.
+    /// Refuses later reads, closes the connections at rest and lets go of the lock.
     pub(super) fn close(&self) {
         self.permits.close();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.rest() = None;
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Option<Rest>> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
@@ -65,6 +76,8 @@ pub(in crate::store) struct Reader {
     /// `None` only while dropping.
     connection: Option<Connection>,
     readers: Arc<Readers>,
+    /// Held until the connection is closed or at rest.
+    _lock: Arc<File>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -79,8 +92,10 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         // A connection that cannot end its transaction would show the next reader an old instant: it is closed.
-        if transact(&connection, "COMMIT").is_ok() && !self.readers.permits.is_closed() {
-            self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        if transact(&connection, "COMMIT").is_ok()
+            && let Some(rest) = &mut *self.readers.rest()
+        {
+            rest.idle.push(connection);
         }
     }
 }

@@ -92,9 +92,10 @@ impl<A: Apply> Job for Waiting<A> {
         let mut failed = None;
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let mut tx = Tx::new(Executor::Sqlite(connection), faults, &mut failed);
-            self.change.apply(&mut tx).now_or_never().unwrap_or_else(|| {
-                Err(Error::defect("apply", "a change awaits nothing but its transaction").into())
-            })
+            self.change
+                .apply(&mut tx)
+                .now_or_never()
+                .unwrap_or_else(|| Err(Error::defect("apply", "a change awaits nothing but its transaction").into()))
         }));
         let (keep, outcome) = match Fate::<A>::of(ended, failed) {
             Fate::Keep(out) => (true, Ok(out)),

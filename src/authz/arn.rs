@@ -1,0 +1,141 @@
+//! ARN patterns: six fields, each matched on its own, so that a wildcard never swallows a colon between fields.
+
+use super::context::Context;
+use super::glob::Token;
+use super::template::{Piece, Syntax, Template, pieces};
+
+/// The pattern of an ARN in a `Resource` element or an ARN condition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum ArnPattern {
+    /// Six fields.
+    Fields(Box<[Template; 6]>),
+    /// One variable that stands for the whole ARN; possible in conditions only.
+    Whole(Template),
+}
+
+/// The six fields of an ARN; the last may hold colons.
+pub(super) fn fields(text: &str) -> Option<[&str; 6]> {
+    let mut parts = text.splitn(6, ':');
+    let mut next = || parts.next();
+    let fields = [next()?, next()?, next()?, next()?, next()?, next()?];
+    (fields[0] == "arn").then_some(fields)
+}
+
+impl ArnPattern {
+    /// Reads the pattern of an ARN condition.
+    pub(super) fn condition(text: &str, variables: bool) -> Result<Self, &'static str> {
+        let all = pieces(text, Syntax { wildcards: true, variables })?;
+        if let [Piece::Variable(_)] = all.as_slice() {
+            return Ok(Self::Whole(all.into_iter().collect()));
+        }
+        split(all)
+    }
+
+    /// Reads an entry of `Resource` or `NotResource` other than `*`.
+    pub(super) fn resource(text: &str, variables: bool) -> Result<Self, &'static str> {
+        if !text.starts_with("arn:") {
+            return Err("a resource is \"*\" or an ARN arn:<partition>:<service>:<region>:<account>:<resource>");
+        }
+        let pattern = split(pieces(text, Syntax { wildcards: true, variables })?)?;
+        if pattern.templates()[..5].iter().any(Template::is_open) {
+            return Err("a variable may stand only after the fifth colon of a resource's ARN");
+        }
+        Ok(pattern)
+    }
+
+    /// Whether the text is an ARN that fits.
+    pub(super) fn matches(&self, text: &str, context: &Context) -> bool {
+        let Some(parts) = fields(text) else { return false };
+        match self {
+            Self::Whole(template) => template.matches(text, context),
+            Self::Fields(templates) => templates.iter().zip(parts).all(|(t, part)| t.matches(part, context)),
+        }
+    }
+
+    /// The condition keys that the variables name, folded.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.templates().iter().flat_map(Template::keys)
+    }
+
+    /// Whether a variable stands in it.
+    pub(super) fn is_open(&self) -> bool {
+        self.templates().iter().any(Template::is_open)
+    }
+
+    fn templates(&self) -> &[Template] {
+        match self {
+            Self::Fields(templates) => templates.as_slice(),
+            Self::Whole(template) => std::slice::from_ref(template),
+        }
+    }
+}
+
+/// Splits at the first five colons that stand in the text itself; those inside a variable's name do not count.
+fn split(all: Vec<Piece>) -> Result<ArnPattern, &'static str> {
+    let colon = Piece::Token(Token::Lit(':'));
+    let mut parts: Vec<Vec<Piece>> = vec![Vec::new()];
+    for piece in all {
+        let count = parts.len();
+        if piece == colon && count < 6 {
+            parts.push(Vec::new());
+        } else if let Some(last) = parts.last_mut() {
+            last.push(piece);
+        }
+    }
+    if parts.last().is_none_or(Vec::is_empty) {
+        return Err("an ARN has six fields: arn:<partition>:<service>:<region>:<account>:<resource>");
+    }
+    let templates: Vec<Template> = parts.into_iter().map(Template::from_iter).collect();
+    let templates = Box::<[Template; 6]>::try_from(templates)
+        .map_err(|_| "an ARN has six fields: arn:<partition>:<service>:<region>:<account>:<resource>")?;
+    Ok(ArnPattern::Fields(templates))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ArnPattern;
+    use crate::authz::context::Context;
+
+    fn context() -> Context {
+        let mut context = Context::new();
+        context
+            .set("aws:PrincipalAccount", "111122223333")
+            .set("aws:SourceArn", "arn:aws:s3:::b")
+            .set("aws:evil", "999999999999:x");
+        context
+    }
+
+    #[test]
+    fn each_field_is_matched_on_its_own() {
+        let table = [
+            ("arn:aws:ecr:*:4:repository/*", "arn:aws:ecr:us-east-1:4:repository/a/b:c", true),
+            ("arn:aws:ecr:*:repository/*", "arn:aws:ecr:us-east-1:4:repository/a", false),
+            ("arn:*:*:*:*:*", "arn:aws:ecr:us-east-1:4:x", true),
+            ("arn:aws:iam::*:role/x", "arn:aws:iam::4:5:role/x", false),
+            ("arn:aws:iam::${aws:PrincipalAccount}:role/x", "arn:aws:iam::111122223333:role/x", true),
+            ("arn:aws:iam::${aws:evil}:role/x", "arn:aws:iam::999999999999:x:role/x", false),
+            ("${aws:SourceArn}", "arn:aws:s3:::b", true),
+            ("arn:aws:s3:::b", "b", false),
+        ];
+        for (pattern, text, expected) in table {
+            let matched = ArnPattern::condition(pattern, true).is_ok_and(|p| p.matches(text, &context()));
+            assert_eq!(matched, expected, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn a_resource_is_a_whole_arn_with_variables_at_its_end_only() {
+        for bad in [
+            "",
+            "arn:aws:ecr",
+            "arn:aws:ecr:*",
+            "arn:aws:s3:::",
+            "x:aws:s3:::b",
+            "arn:aws:ecr:r:${aws:x}:a",
+            "${aws:SourceArn}",
+        ] {
+            assert!(ArnPattern::resource(bad, true).is_err(), "{bad}");
+        }
+        assert!(ArnPattern::resource("arn:aws:ecr:*:4:repository/${aws:username}/*", true).is_ok());
+    }
+}

@@ -1,0 +1,71 @@
+//! The condition context of a request: what its condition keys and policy variables stand for.
+//!
+//! Keys are case-insensitive. A key is single-valued or multivalued by the way it is set, as the key's definition
+//! says, whatever the number of values. What belongs into a context is the caller's knowledge; nothing is derived here.
+
+use std::collections::HashMap;
+
+/// Condition keys and their values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    values: HashMap<String, Value>,
+}
+
+/// What a key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// The value of a single-valued key.
+    One(String),
+    /// The values of a multivalued key, possibly none.
+    Many(Vec<String>),
+}
+
+impl Context {
+    /// A context without keys.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets a single-valued key, replacing what it had.
+    pub fn set(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
+        self.values.insert(fold(key), Value::One(value.into()));
+        self
+    }
+
+    /// Sets a multivalued key, replacing what it had; with no values the key is present and empty.
+    pub fn set_many<S: Into<String>>(&mut self, key: &str, values: impl IntoIterator<Item = S>) -> &mut Self {
+        self.values.insert(fold(key), Value::Many(values.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// The value of a key, whatever its case.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.folded(&fold(key))
+    }
+
+    /// The value of a key that [`fold`] made.
+    pub(super) fn folded(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+}
+
+/// A key in the case in which keys are compared.
+pub(super) fn fold(key: &str) -> String {
+    key.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Context, Value};
+
+    #[test]
+    fn keys_ignore_case_and_keep_their_arity() {
+        let mut context = Context::new();
+        context.set("aws:PrincipalTag/Team", "blue").set_many("aws:TagKeys", ["env"]);
+        assert_eq!(context.get("AWS:principaltag/TEAM"), Some(&Value::One("blue".into())));
+        assert_eq!(context.get("aws:tagkeys"), Some(&Value::Many(vec!["env".into()])));
+        assert_eq!(context.get("aws:username"), None);
+    }
+}

@@ -1,0 +1,422 @@
+//! From JSON to a policy document: everything that a policy of its kind may say, and the refusal of all else.
+//!
+//! The strict reading stops at the first fault. The lenient one is for test cases, which may hold documents that no
+//! store would accept: a faulty value matches nothing, a faulty statement is dropped, and every fault is reported.
+
+use super::action::ActionPattern;
+use super::arn::ArnPattern;
+use super::condition::{Condition, Operand, Operator};
+use super::context::fold;
+use super::json::{self, Member, Node, Position, Value, quote};
+use super::policy::{Actions, Document, Effect, Error, Kind, ResourcePattern, Resources, Statement, Warning};
+use super::principal::{Element, Principals};
+use super::rules::{Presence, Rules, check_size, rules};
+use std::collections::BTreeSet;
+
+/// The longest text of a policy that is looked at, in bytes; the limits of each kind are lower.
+const TEXT_BYTES_MAX: usize = 131_072;
+/// The longest `Sid`, in characters.
+const SID_CHARS_MAX: usize = 256;
+
+/// Reads a policy's text strictly.
+pub(super) fn text(kind: Kind, text: &str) -> Result<Document, Error> {
+    let root = json::read(text, TEXT_BYTES_MAX)?;
+    check_size(kind, text)?;
+    let mut parser = Parser::new(kind, false);
+    let statements = parser.document(&root)?;
+    Ok(parser.finish(statements))
+}
+
+/// Reads a policy leniently and reports its faults; a document that cannot be read at all has no statements.
+pub(super) fn lenient(kind: Kind, root: &Node) -> (Document, Vec<Error>) {
+    let mut parser = Parser::new(kind, true);
+    let statements = parser.document(root).unwrap_or_else(|fault| {
+        parser.faults.push(fault);
+        Vec::new()
+    });
+    let faults = std::mem::take(&mut parser.faults);
+    (parser.finish(statements), faults)
+}
+
+struct Parser {
+    kind: Kind,
+    rules: Rules,
+    lenient: bool,
+    /// `${…}` is a variable: the document says `2012-10-17`.
+    variables: bool,
+    sids: BTreeSet<String>,
+    keys: BTreeSet<String>,
+    warnings: Vec<Warning>,
+    faults: Vec<Error>,
+}
+
+/// The elements of a statement, each at most once since members are unique.
+#[derive(Default)]
+struct Parts<'n> {
+    sid: Option<&'n Node>,
+    effect: Option<&'n Node>,
+    principal: Option<&'n Node>,
+    not_principal: Option<&'n Node>,
+    action: Option<&'n Node>,
+    not_action: Option<&'n Node>,
+    resource: Option<&'n Node>,
+    not_resource: Option<&'n Node>,
+    condition: Option<&'n Node>,
+}
+
+fn error(at: Position, message: impl Into<String>) -> Error {
+    Error { line: at.line, column: at.column, message: message.into() }
+}
+
+impl Parser {
+    fn new(kind: Kind, lenient: bool) -> Self {
+        Self {
+            kind,
+            rules: rules(kind),
+            lenient,
+            variables: false,
+            sids: BTreeSet::new(),
+            keys: BTreeSet::new(),
+            warnings: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    fn finish(self, statements: Vec<Statement>) -> Document {
+        Document { kind: self.kind, statements, keys: self.keys, warnings: self.warnings }
+    }
+
+    /// A fault that the lenient reading survives.
+    fn fault(&mut self, at: Position, message: impl Into<String>) -> Result<(), Error> {
+        let fault = error(at, message);
+        if self.lenient {
+            self.faults.push(fault);
+            return Ok(());
+        }
+        Err(fault)
+    }
+
+    fn document(&mut self, root: &Node) -> Result<Vec<Statement>, Error> {
+        let members =
+            root.members().ok_or_else(|| error(root.at, format!("a policy is a JSON object, not {}", root.what())))?;
+        for Member { at, name, node } in members {
+            match name.as_str() {
+                "Version" => self.version(node)?,
+                "Statement" => {}
+                "Id" if self.rules.id => {
+                    if node.text().is_none() {
+                        self.fault(node.at, format!("Id is a string, not {}", node.what()))?;
+                    }
+                }
+                "Id" => self.fault(*at, "Id belongs to resource, trust and key policies only")?,
+                _ => {
+                    self.fault(*at, format!("unknown element {}; a policy has Version, Id and Statement", quote(name)))?
+                }
+            }
+        }
+        let statement = members.iter().find(|member| member.name == "Statement");
+        let node = &statement.ok_or_else(|| error(root.at, "a policy needs the element Statement"))?.node;
+        if node.items().is_empty() {
+            return Err(error(node.at, "Statement is empty; a policy needs at least one statement"));
+        }
+        self.statements(node.items())
+    }
+
+    fn version(&mut self, node: &Node) -> Result<(), Error> {
+        match node.text() {
+            Some("2012-10-17") => self.variables = true,
+            Some("2008-10-17") => {}
+            _ => self.fault(node.at, "Version is \"2012-10-17\" or \"2008-10-17\"")?,
+        }
+        Ok(())
+    }
+
+    fn statements(&mut self, nodes: &[Node]) -> Result<Vec<Statement>, Error> {
+        let mut statements = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            match self.statement(node) {
+                Ok(statement) => statements.push(statement),
+                Err(fault) if self.lenient => self.faults.push(fault),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(statements)
+    }
+
+    fn statement(&mut self, node: &Node) -> Result<Statement, Error> {
+        let parts = parts(node)?;
+        let effect = effect(node, parts.effect)?;
+        let statement = Statement {
+            sid: self.sid(parts.sid)?,
+            effect,
+            principals: self.principals(node, &parts, effect)?,
+            actions: self.actions(node, &parts)?,
+            resources: self.resources(node, &parts, effect)?,
+            conditions: parts.condition.map_or_else(|| Ok(Vec::new()), |node| self.conditions(node))?,
+        };
+        if self.kind == Kind::ResourceControl && effect == Effect::Allow && !statement.allows_everything() {
+            self.fault(node.at, "a resource control policy denies; only the one that allows \"*\" on \"*\" may allow")?;
+        }
+        Ok(statement)
+    }
+
+    fn sid(&mut self, node: Option<&Node>) -> Result<Option<String>, Error> {
+        let Some(node) = node else { return Ok(None) };
+        let sid = node.text().ok_or_else(|| error(node.at, format!("Sid is a string, not {}", node.what())))?;
+        if sid.chars().count() > SID_CHARS_MAX || sid.chars().any(char::is_control) {
+            self.fault(
+                node.at,
+                format!("Sid has at most {SID_CHARS_MAX} characters, none of them a control character"),
+            )?;
+        }
+        if self.rules.strict_sid && !sid.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            self.fault(node.at, format!("Sid {} has other characters than A-Z a-z 0-9", quote(sid)))?;
+        }
+        if sid.is_empty() {
+            return Ok(None);
+        }
+        if !self.sids.insert(sid.to_owned()) && self.rules.strict_sid {
+            self.fault(node.at, format!("Sid {} stands twice in the document", quote(sid)))?;
+        }
+        Ok(Some(sid.to_owned()))
+    }
+
+    fn principals(&mut self, at: &Node, parts: &Parts<'_>, effect: Effect) -> Result<Principals, Error> {
+        let Rules { principal, not_principal, .. } = self.rules;
+        match (parts.principal, parts.not_principal) {
+            (None, None) if principal => Err(error(at.at, "the statement needs the element Principal")),
+            (None, None) => Ok(Principals::Unnamed),
+            (Some(node), None) if principal => self.elements(node).map(Principals::In),
+            (None, Some(node)) if not_principal && effect == Effect::Deny => self.elements(node).map(Principals::NotIn),
+            (None, Some(node)) if not_principal => {
+                Err(error(node.at, "NotPrincipal goes with Deny only; an Allow names its principals"))
+            }
+            (Some(_), Some(node)) => Err(error(node.at, "a statement has either Principal or NotPrincipal")),
+            (None, Some(node)) => Err(error(node.at, "NotPrincipal belongs to resource and key policies only")),
+            (Some(node), None) => Err(error(
+                node.at,
+                "Principal belongs to policies of resources; this one applies to whom it is attached to",
+            )),
+        }
+    }
+
+    fn elements(&mut self, node: &Node) -> Result<Vec<Element>, Error> {
+        if node.text() == Some("*") {
+            return Ok(vec![Element::Star]);
+        }
+        if self.kind == Kind::ResourceControl {
+            return Err(error(node.at, "the Principal of a resource control policy is \"*\""));
+        }
+        let members = node
+            .members()
+            .filter(|members| !members.is_empty())
+            .ok_or_else(|| error(node.at, "a principal is \"*\" or an object with AWS, Service or Federated"))?;
+        let mut elements = Vec::new();
+        for Member { at, name, node } in members {
+            for (text, place) in strings(name, node)? {
+                let (element, accepted) = match name.as_str() {
+                    "AWS" => (Element::aws(text), AWS_PRINCIPALS),
+                    "Service" => (Element::service(text), "a service's name such as replication.ecr.amazonaws.com"),
+                    "Federated" => (Element::federated(text), "the ARN of an oidc-provider or saml-provider"),
+                    _ => {
+                        return Err(error(
+                            *at,
+                            format!("unknown kind of principal {}; there are AWS, Service, Federated", quote(name)),
+                        ));
+                    }
+                };
+                if element.is_none() {
+                    self.fault(place, format!("{} is no {name} principal; accepted: {accepted}", quote(text)))?;
+                }
+                elements.push(element.unwrap_or(Element::Nobody));
+            }
+        }
+        Ok(elements)
+    }
+
+    fn actions(&mut self, at: &Node, parts: &Parts<'_>) -> Result<Actions, Error> {
+        match (parts.action, parts.not_action) {
+            (Some(node), None) => self.action_list("Action", node).map(Actions::In),
+            (None, Some(node)) if self.kind == Kind::Trust => {
+                Err(error(node.at, "NotAction does not belong to a trust policy; name the sts actions"))
+            }
+            (None, Some(node)) => self.action_list("NotAction", node).map(Actions::NotIn),
+            (Some(_), Some(node)) => Err(error(node.at, "a statement has either Action or NotAction")),
+            (None, None) => Err(error(at.at, "the statement needs the element Action or NotAction")),
+        }
+    }
+
+    fn action_list(&mut self, element: &str, node: &Node) -> Result<Vec<ActionPattern>, Error> {
+        let mut patterns = Vec::new();
+        for (text, at) in strings(element, node)? {
+            let pattern = ActionPattern::parse(text).ok_or_else(|| {
+                error(
+                    at,
+                    format!("{} is no action; accepted: \"*\" or service:Name, with * and ? in the name", quote(text)),
+                )
+            })?;
+            if self.kind == Kind::Trust && !pattern.is_of("sts") {
+                self.fault(at, format!("{} in a trust policy; only sts actions are accepted", quote(text)))?;
+            }
+            if self.kind == Kind::Resource && text.eq_ignore_ascii_case("ecr:GetAuthorizationToken") {
+                self.fault(at, "ecr:GetAuthorizationToken is granted by identity policies only, not by a resource's")?;
+            }
+            if pattern.is_unknown() {
+                let message = format!("{} covers no operation known here", quote(text));
+                self.warnings.push(Warning { line: at.line, column: at.column, message });
+            }
+            patterns.push(pattern);
+        }
+        Ok(patterns)
+    }
+
+    fn resources(&mut self, at: &Node, parts: &Parts<'_>, effect: Effect) -> Result<Resources, Error> {
+        match (parts.resource, parts.not_resource) {
+            (None, None) if self.rules.resource == Presence::Required => {
+                Err(error(at.at, "the statement needs the element Resource or NotResource"))
+            }
+            (None, None) => Ok(Resources::Attached),
+            (Some(node), _) | (None, Some(node)) if self.rules.resource == Presence::Forbidden => {
+                Err(error(node.at, "a trust policy has no Resource: it is about its role"))
+            }
+            (Some(node), None) => self.resource_list("Resource", node).map(Resources::In),
+            (None, Some(node)) => {
+                let patterns = self.resource_list("NotResource", node)?;
+                let open = |p: &ResourcePattern| matches!(p, ResourcePattern::Arn(arn) if arn.is_open());
+                // Without its value the entry would exclude nothing, and the Allow would cover what it meant to spare.
+                if effect == Effect::Allow && patterns.iter().any(open) {
+                    return Err(error(node.at, "NotResource with a variable goes with Deny only"));
+                }
+                Ok(Resources::NotIn(patterns))
+            }
+            (Some(_), Some(node)) => Err(error(node.at, "a statement has either Resource or NotResource")),
+        }
+    }
+
+    fn resource_list(&mut self, element: &str, node: &Node) -> Result<Vec<ResourcePattern>, Error> {
+        let mut patterns = Vec::new();
+        for (text, at) in strings(element, node)? {
+            let pattern = match ArnPattern::resource(text, self.variables) {
+                _ if text == "*" => ResourcePattern::Any,
+                Ok(pattern) => {
+                    self.keys.extend(pattern.keys().map(str::to_owned));
+                    ResourcePattern::Arn(pattern)
+                }
+                Err(accepted) => {
+                    self.fault(at, format!("{} is not accepted as {element}: {accepted}", quote(text)))?;
+                    ResourcePattern::Nothing
+                }
+            };
+            patterns.push(pattern);
+        }
+        Ok(patterns)
+    }
+
+    fn conditions(&mut self, node: &Node) -> Result<Vec<Condition>, Error> {
+        let operators = node
+            .members()
+            .ok_or_else(|| error(node.at, format!("Condition is an object of operators, not {}", node.what())))?;
+        let mut conditions: Vec<Condition> = Vec::new();
+        for Member { at, name, node } in operators {
+            let operator = Operator::parse(name)
+                .ok_or_else(|| error(*at, format!("unknown condition operator {}", quote(name))))?;
+            let keys = node
+                .members()
+                .ok_or_else(|| error(node.at, format!("{name} is an object of condition keys, not {}", node.what())))?;
+            for Member { at, name: key, node } in keys {
+                let condition = self.condition(operator, name, key, node)?;
+                if conditions.iter().any(|c| c.operator == condition.operator && c.key == condition.key) {
+                    self.fault(
+                        *at,
+                        format!("the key {} stands twice under {name}, whose case does not count", quote(key)),
+                    )?;
+                }
+                conditions.push(condition);
+            }
+        }
+        Ok(conditions)
+    }
+
+    fn condition(&mut self, operator: Operator, name: &str, key: &str, node: &Node) -> Result<Condition, Error> {
+        if key.trim().is_empty() {
+            self.fault(node.at, format!("a condition key of {name} is empty"))?;
+        }
+        if node.items().is_empty() {
+            self.fault(node.at, format!("{name} {} has no values", quote(key)))?;
+        }
+        self.keys.insert(fold(key));
+        let mut operands = Vec::new();
+        for item in node.items() {
+            let text = item.scalar().ok_or_else(|| {
+                error(item.at, format!("a condition value is a string, number or boolean, not {}", item.what()))
+            })?;
+            let operand = match operator.operand(text, self.variables) {
+                Ok(operand) => operand,
+                Err(accepted) => {
+                    self.fault(item.at, format!("{} is no value for {name}: {accepted}", quote(text)))?;
+                    Operand::Never
+                }
+            };
+            self.keys.extend(operand.keys());
+            operands.push(operand);
+        }
+        Ok(Condition { operator, key: fold(key), operands })
+    }
+}
+
+impl Statement {
+    fn allows_everything(&self) -> bool {
+        self.conditions.is_empty()
+            && self.actions == Actions::In(vec![ActionPattern::Any])
+            && self.resources == Resources::In(vec![ResourcePattern::Any])
+    }
+}
+
+const AWS_PRINCIPALS: &str = "\"*\", a 12-digit account id, or the ARN of an account's root, a user, a role, an \
+    assumed-role session or a federated user, without wildcards";
+
+fn parts(node: &Node) -> Result<Parts<'_>, Error> {
+    let members =
+        node.members().ok_or_else(|| error(node.at, format!("a statement is an object, not {}", node.what())))?;
+    let mut parts = Parts::default();
+    for Member { at, name, node } in members {
+        let slot = match name.as_str() {
+            "Sid" => &mut parts.sid,
+            "Effect" => &mut parts.effect,
+            "Principal" => &mut parts.principal,
+            "NotPrincipal" => &mut parts.not_principal,
+            "Action" => &mut parts.action,
+            "NotAction" => &mut parts.not_action,
+            "Resource" => &mut parts.resource,
+            "NotResource" => &mut parts.not_resource,
+            "Condition" => &mut parts.condition,
+            _ => {
+                let known = "Sid, Effect, Principal, NotPrincipal, Action, NotAction, Resource, NotResource, Condition";
+                return Err(error(*at, format!("unknown element {}; a statement has {known}", quote(name))));
+            }
+        };
+        *slot = Some(node);
+    }
+    Ok(parts)
+}
+
+fn effect(statement: &Node, node: Option<&Node>) -> Result<Effect, Error> {
+    let node = node.ok_or_else(|| error(statement.at, "the statement needs the element Effect"))?;
+    match node.text() {
+        Some("Allow") => Ok(Effect::Allow),
+        Some("Deny") => Ok(Effect::Deny),
+        _ => Err(error(node.at, "Effect is \"Allow\" or \"Deny\"")),
+    }
+}
+
+/// A string, or an array of one or more.
+fn strings<'n>(element: &str, node: &'n Node) -> Result<Vec<(&'n str, Position)>, Error> {
+    if node.value == Value::Array(Vec::new()) {
+        return Err(error(node.at, format!("{element} is empty; at least one string is needed")));
+    }
+    let text = |item: &'n Node| {
+        let wrong = || error(item.at, format!("{element} is a string or an array of strings, not {}", item.what()));
+        item.text().map(|text| (text, item.at)).ok_or_else(wrong)
+    };
+    node.items().iter().map(text).collect()
+}
