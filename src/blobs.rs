@@ -5,10 +5,9 @@
 //! leaves past the last durable part is cut off when the upload goes on.
 
 use crate::error::{Error, Reason, Result};
-use crate::keys::open::{Chunk, Opener};
-use crate::keys::seal::{Part, Sealer, Sealing, cipher_len};
+use crate::keys::{Chunk, Opener, Part, Plan, Sealer, Sealing};
 use crate::names::{AccountId, Digest, Uid};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -19,8 +18,6 @@ use std::sync::Arc;
 pub const PART_BYTES: u64 = 32 << 20;
 /// Plaintext bytes sealed and written in one hop to the blocking pool.
 pub const BATCH_BYTES: usize = 512 << 10;
-/// Segments read and opened in one hop: 1 MiB.
-const SEGMENTS_PER_READ: u32 = 16;
 
 /// The objects of one region on a local disk.
 #[derive(Clone, Debug)]
@@ -79,10 +76,11 @@ impl BlobStore {
     /// When the disk fails, or the object is shorter than its durable parts.
     pub async fn append(&self, account: AccountId, uid: Uid, sealer: Sealer, parts: &[Part]) -> Result<Writer> {
         let path = self.path(account, uid);
-        let durable: u64 = parts.iter().map(|part| cipher_len(part.plain_len)).sum();
+        let parts = parts.to_vec();
+        let durable: u64 = parts.iter().map(Part::cipher_len).sum();
         blocking(move || {
             let file = open_for_append(&path, durable)?;
-            Ok(Writer { path, file, sealer, sealed: Vec::with_capacity(BATCH_BYTES + (64 << 10)), part_open: false })
+            Ok(Writer { path, file, sealer, sealed: Vec::with_capacity(BATCH_BYTES + (64 << 10)), parts, part_open: false })
         })
         .await
     }
@@ -91,11 +89,11 @@ impl BlobStore {
     ///
     /// # Errors
     /// `DIGEST_MISMATCH` when the bytes are not those that were claimed.
-    pub async fn finish(&self, account: AccountId, uid: Uid, writer: Writer, claimed: &Digest) -> Result<VerifiedBlob> {
+    pub async fn finish(&self, account: AccountId, uid: Uid, writer: Writer, claimed: Digest) -> Result<VerifiedBlob> {
         blocking(move || {
             let Writer { path, file, sealer, .. } = writer;
-            let sealing = sealer.finish();
-            if sealing.digest() != *claimed {
+            let sealing = sealer.finish()?;
+            if sealing.digest() != claimed {
                 let text = format!("the bytes received hash to {}, not to {claimed}; nothing was stored", sealing.digest());
                 return Err(Error::new(Reason::DigestMismatch, text).with("digest", sealing.digest()));
             }
@@ -154,6 +152,7 @@ pub struct Writer {
     file: File,
     sealer: Sealer,
     sealed: Vec<u8>,
+    parts: Vec<Part>,
     part_open: bool,
 }
 
@@ -195,12 +194,12 @@ impl Writer {
     /// # Errors
     /// When the disk fails.
     pub fn write(&mut self, plain: &[Bytes]) -> Result<Option<Unsynced>> {
-        self.begin_part();
+        self.begin_part()?;
         for bytes in plain {
-            self.sealer.write(bytes, &mut self.sealed);
+            self.sealer.write(bytes, &mut self.sealed)?;
         }
         self.flush()?;
-        if self.sealer.part_len() >= PART_BYTES { self.end_part().map(Some) } else { Ok(None) }
+        if u64::from(self.sealer.part_len()) >= PART_BYTES { self.end_part().map(Some) } else { Ok(None) }
     }
 
     /// Ends the open part, if there is one; an object without any part gets an empty one. Blocking.
@@ -208,31 +207,33 @@ impl Writer {
     /// # Errors
     /// When the disk fails.
     pub fn end(&mut self) -> Result<Option<Unsynced>> {
-        if !self.part_open && !self.sealer.parts().is_empty() {
+        if !self.part_open && !self.parts.is_empty() {
             return Ok(None);
         }
-        self.begin_part();
+        self.begin_part()?;
         self.end_part().map(Some)
     }
 
-    fn begin_part(&mut self) {
+    fn begin_part(&mut self) -> Result<()> {
         if !self.part_open {
-            self.sealer.begin_part(&mut self.sealed);
+            self.sealer.begin_part(&mut self.sealed)?;
             self.part_open = true;
         }
+        Ok(())
     }
 
     fn end_part(&mut self) -> Result<Unsynced> {
-        self.sealer.end_part(&mut self.sealed);
+        let part = self.sealer.end_part(&mut self.sealed)?;
+        self.parts.push(part);
         self.part_open = false;
         self.flush()?;
         let file = self.file.try_clone().map_err(|e| at(&self.path, "sync", e))?;
         Ok(Unsynced {
             path: self.path.clone(),
             file,
-            parts: self.sealer.parts().to_vec(),
+            parts: self.parts.clone(),
             size: self.sealer.total_len(),
-            hash_state: self.sealer.checkpoint(),
+            hash_state: self.sealer.checkpoint()?,
         })
     }
 
@@ -252,19 +253,21 @@ pub struct Reader {
 
 impl Reader {
     /// The reads that yield a range of the plaintext, in order.
-    #[must_use]
-    pub fn plan(&self, range: std::ops::Range<u64>) -> Vec<Chunk> {
-        self.opener.plan(range, SEGMENTS_PER_READ)
+    ///
+    /// # Errors
+    /// When the range is not inside the blob.
+    pub fn plan(&self, range: std::ops::Range<u64>) -> Result<Plan> {
+        Ok(self.opener.plan(range)?)
     }
 
-    /// Reads and opens one chunk.
+    /// Reads and opens one chunk: slices of one buffer, in order.
     ///
     /// # Errors
     /// `DATA_LOSS` when the bytes are not those that were sealed.
-    pub async fn read(&self, chunk: Chunk) -> Result<Bytes> {
+    pub async fn read(&self, chunk: Chunk) -> Result<Vec<Bytes>> {
         let Self { file, opener } = self.clone();
         blocking(move || {
-            let mut sealed = vec![0; chunk.file_len()];
+            let mut sealed = BytesMut::zeroed(chunk.file_len());
             file.read_exact_at(&mut sealed, chunk.file_offset()).map_err(|e| {
                 Error::new(Reason::DataLoss, "the stored bytes of an object are shorter than they were").because(e)
             })?;

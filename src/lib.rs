@@ -3,9 +3,11 @@
 //! `docs/ARCHITECTURE.md` has the map; each module says below what it guarantees.
 
 pub mod authz;
+pub mod blobs;
 pub mod clock;
 pub mod ctx;
 pub mod error;
+pub mod gate;
 pub mod identity;
 pub mod keys;
 pub mod names;

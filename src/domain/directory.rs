@@ -238,8 +238,7 @@ impl App {
         let account = Account { id, display_name: display_name.to_owned(), created_at: ctx.now };
         let admin = self.new_principal(id, PrincipalKind::User, ADMIN.into(), None, DEFAULT_SESSION_SECS, ctx.now)?;
         let (key, put) = self.new_access_key(admin.row.name.clone(), ctx.now)?;
-        // The organization is administered from any account whose policies say so.
-        let owner = ctx.caller.account().or(Some(id));
+        let owner = self.management_account().await?.unwrap_or(id);
         let change = CreateAccount { account: account.clone(), admin, key: put };
         self.gate.write(ctx, Op::CreateAccount, &owner, change).await?;
         Ok((account, key))
@@ -250,7 +249,9 @@ impl App {
     /// # Errors
     /// When the caller may not.
     pub async fn list_accounts(&self, ctx: &Ctx, after: &str, size: PageSize) -> Result<Vec<Account>> {
-        let owner = ctx.caller.account();
+        let owner = self.management_account().await?.ok_or_else(|| {
+            Error::new(Reason::Unavailable, "this region does not know its organization yet; try again shortly")
+        })?;
         let mut view = self.gate.read::<Organization>(ctx, Op::ListAccounts, &owner).await?;
         Ok(view.parts().1.account_list(after, size).await?)
     }
@@ -360,6 +361,11 @@ impl App {
         let account = user.account;
         let change = DeleteAccessKey { home: self.home(), user, id: id.to_owned(), now: ctx.now };
         self.gate.write(ctx, Op::DeleteAccessKey, &account, change).await
+    }
+
+    /// The account that administers the organization: the first that was made.
+    async fn management_account(&self) -> Result<Option<AccountId>> {
+        Ok(self.store.snapshot().await?.tx().account_first().await?)
     }
 
     fn home(&self) -> Home {

@@ -2,7 +2,6 @@
 
 use crate::authz::policy::{self, Document, Kind};
 use crate::error::{Error, Reason, Result};
-use crate::names::PrincipalName;
 use crate::store::Tx;
 use crate::store::registries::StoredPolicy;
 use std::collections::BTreeMap;
@@ -32,42 +31,35 @@ impl Written {
     /// What looks wrong but is legal.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.document.warnings().iter().map(ToString::to_string).collect()
+        let told = |w: &policy::Warning| format!("line {}, column {}: {}", w.line, w.column, w.message);
+        self.document.warnings().iter().map(told).collect()
     }
 
     /// Binds the users and roles it names to their unique ids, so that one made again under the same name does not
     /// inherit; unknown ones are refused unless `force`, and then match nobody.
     pub(super) async fn bind(&self, tx: &mut Tx<'_>, force: bool) -> Result<StoredPolicy> {
         let mut bindings = BTreeMap::new();
-        for arn in self.document.principals() {
-            let name = PrincipalName::from_arn(&arn).ok();
-            let row = match &name {
+        for named in self.document.principals() {
+            let row = match &named.name {
                 Some(name) => tx.principal(name).await?,
                 None => None,
             };
             match row {
                 Some(row) => {
-                    bindings.insert(arn.to_string(), row.unique_id.to_string());
+                    bindings.insert(named.arn.to_owned(), row.unique_id.to_string());
                 }
-                None if force || is_service_linked(arn.resource()) => {
-                    bindings.insert(arn.to_string(), String::new());
-                }
+                None if force => {}
                 None => {
                     // SPEC: the text ECR answers, see terraform-provider-aws issue 39064.
                     let text = format!(
-                        "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Principal not found': {arn}; \
-                         make it first, or force"
+                        "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Principal not found': {}; make \
+                         it first, or force",
+                        named.arn
                     );
-                    return Err(Error::new(Reason::MalformedPolicy, text).with("principal", arn));
+                    return Err(Error::new(Reason::MalformedPolicy, text).with("principal", named.arn));
                 }
             }
         }
-        bindings.retain(|_, id| !id.is_empty());
         Ok(StoredPolicy { text: self.text.clone(), bindings })
     }
-}
-
-/// Service-linked roles belong to the product and are in no directory.
-fn is_service_linked(resource: &str) -> bool {
-    resource.starts_with("role/aws-service-role/")
 }

@@ -5,8 +5,8 @@
 
 use crate::names::RepositoryRef;
 use crate::store::grants::{GrantAction, GrantRow};
+use crate::store::registries::StoredPolicy;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 const PULL: &[&str] = &[
     "ecr:BatchGetImage",
@@ -22,8 +22,8 @@ const UPLOAD: &[&str] = &[
     "ecr:CompleteLayerUpload",
 ];
 
-/// The policy text of a grant and the unique ids it is bound to; `None` when it has nothing to say about a repository.
-pub(super) fn compile(grant: &GrantRow, repository: &RepositoryRef) -> Option<(String, BTreeMap<String, String>)> {
+/// A grant as a policy with the unique ids it is bound to; `None` when it has nothing to say about a repository.
+pub(super) fn compile(grant: &GrantRow, repository: &RepositoryRef) -> Option<StoredPolicy> {
     let covers = crate::authz::glob::Pattern::new(&grant.repository_pattern).matches(repository.name.as_str());
     if !covers || grant.account != repository.account {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn compile(grant: &GrantRow, repository: &RepositoryRef) -> Option<(S
     let statements: Vec<Value> = grant.actions.iter().flat_map(|action| statements(grant, *action)).collect();
     let policy = json!({ "Version": "2012-10-17", "Statement": statements });
     let bindings = grant.grantee_id.iter().map(|id| (grant.grantee.clone(), id.clone())).collect();
-    Some((policy.to_string(), bindings))
+    Some(StoredPolicy { text: policy.to_string(), bindings })
 }
 
 fn statements(grant: &GrantRow, action: GrantAction) -> Vec<Value> {

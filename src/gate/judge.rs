@@ -6,8 +6,9 @@
 use super::grants;
 use super::resource::{Object, Target};
 use crate::authz::context::Context;
-use crate::authz::eval::{self, Attached, Decision, Outcome, Policies, Request};
+use crate::authz::eval::{self, Attached, Outcome, Policies, Request};
 use crate::authz::explain;
+use crate::authz::permit::Allowed;
 use crate::authz::policy::{Document, Kind};
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, replication_role};
@@ -58,9 +59,44 @@ impl Documents {
 
 type Named = (String, Arc<Document>);
 
+/// A decision, in words and as a permit.
+pub struct Ruling {
+    /// What was decided.
+    pub outcome: Outcome,
+    /// AWS's sentence about the caller's own request; anybody may read it.
+    pub sentence: String,
+    /// Policy and statement, or what was missing; for the resource's account only.
+    pub detail: String,
+    /// The permit, if it is allowed.
+    pub(super) permit: Option<Allowed<()>>,
+}
+
+/// Who calls, with all its names.
+enum Who {
+    Anonymous,
+    User { account: AccountId, arn: String, unique_id: String },
+    Role { account: AccountId, session_arn: String, role_arn: String, unique_id: String },
+    Service { account: AccountId, arn: String },
+}
+
+impl Who {
+    fn caller(&self) -> eval::Caller<'_> {
+        match self {
+            Self::Anonymous => eval::Caller::Anonymous,
+            Self::User { account, arn, unique_id } => eval::Caller::User { account: *account, arn, unique_id },
+            Self::Role { account, session_arn, role_arn, unique_id } => {
+                eval::Caller::RoleSession { account: *account, session_arn, role_arn, unique_id }
+            }
+            Self::Service { account, arn } => {
+                eval::Caller::ServiceLinkedRole { account: *account, arn, session_arn: None }
+            }
+        }
+    }
+}
+
 /// Everything that speaks about one caller and one target, as of one transaction.
 pub(super) struct Judge {
-    caller: eval::Caller,
+    caller: Who,
     identity: Vec<Named>,
     session: Option<Vec<Named>>,
     resource: Vec<Named>,
@@ -72,7 +108,7 @@ pub(super) struct Judge {
 impl Judge {
     pub(super) async fn load(documents: &Documents, tx: &mut Tx<'_>, ctx: &Ctx, target: &Target) -> Result<Self> {
         let mut judge = Self {
-            caller: eval::Caller::Anonymous,
+            caller: Who::Anonymous,
             identity: Vec::new(),
             session: None,
             resource: Vec::new(),
@@ -97,7 +133,8 @@ impl Judge {
             }
         }
         judge.load_resource(documents, tx, ctx.now, target).await?;
-        judge.wants_tags = judge.documents().any(|document| document.mentions("ecr:ImageTag"));
+        let wants_tags = judge.documents().any(|document| document.mentions("ecr:ImageTag"));
+        judge.wants_tags = wants_tags;
         Ok(judge)
     }
 
@@ -121,10 +158,11 @@ impl Judge {
             self.session = Some(parsed);
         }
         let (arn, unique_id) = (principal.name.arn().to_string(), principal.unique_id.to_string());
+        let account = principal.name.account;
         self.caller = match principal.name.kind {
-            PrincipalKind::User => eval::Caller::User { arn, unique_id },
+            PrincipalKind::User => Who::User { account, arn, unique_id },
             PrincipalKind::Role => {
-                eval::Caller::RoleSession { session_arn: principal.arn().to_string(), role_arn: arn, unique_id }
+                Who::Role { account, session_arn: principal.arn().to_string(), role_arn: arn, unique_id }
             }
         };
         Ok(())
@@ -134,7 +172,7 @@ impl Judge {
         self.context.set("aws:PrincipalArn", role.as_str());
         self.context.set("aws:PrincipalAccount", account.as_str());
         self.identity.push(("service-linked role".to_owned(), documents.parse(Kind::Identity, policy)?));
-        self.caller = eval::Caller::ServiceLinkedRole { arn: role.to_string() };
+        self.caller = Who::Service { account, arn: role.to_string() };
         Ok(())
     }
 
@@ -145,40 +183,32 @@ impl Judge {
         now: Timestamp,
         target: &Target,
     ) -> Result<()> {
-        let mut add = |id: &str, kind: Kind, policy: Option<&StoredPolicy>| -> Result<()> {
-            if let Some(policy) = policy {
-                self.resource.push((id.to_owned(), documents.bound(kind, &policy.text, Some(&policy.bindings))?));
-            }
-            Ok(())
-        };
         if let Some((repository, _)) = &target.repository {
-            let row = tx.repository(repository.account, &repository.name).await?;
-            add("repository policy", Kind::Resource, row.as_ref().and_then(|row| row.policy.as_ref()))?;
-            self.repository = row;
+            self.repository = tx.repository(repository.account, &repository.name).await?;
+            let policy = self.repository.as_ref().and_then(|row| row.policy.clone());
+            self.add(documents, "repository policy", Kind::Resource, policy)?;
         }
         if let Some(account) = target.account.filter(|_| target.registry) {
-            let registry = tx.registry(account).await?;
-            let mut add = |policy: &StoredPolicy| -> Result<()> {
-                let document = documents.bound(Kind::Resource, &policy.text, Some(&policy.bindings))?;
-                self.resource.push(("registry policy".to_owned(), document));
-                Ok(())
-            };
-            registry.as_ref().and_then(|r| r.policy.as_ref()).map(&mut add).transpose()?;
+            let policy = tx.registry(account).await?.and_then(|registry| registry.policy);
+            self.add(documents, "registry policy", Kind::Resource, policy)?;
             if let Some((repository, _)) = &target.repository {
                 for grant in tx.grants_in_force(account, now).await? {
-                    if let Some((policy, bindings)) = grants::compile(&grant, repository) {
-                        let document = documents.bound(Kind::Resource, &policy, Some(&bindings))?;
-                        self.resource.push((format!("grant {}", grant.id), document));
-                    }
+                    let policy = grants::compile(&grant, repository);
+                    self.add(documents, &format!("grant {}", grant.id), Kind::Resource, policy)?;
                 }
             }
         }
-        if let Some(role) = &target.role
-            && let Some(row) = tx.principal(role).await?
-            && let Some(text) = &row.trust_policy
-        {
-            let document = documents.bound(Kind::Trust, text, Some(&row.trust_bindings))?;
-            self.resource.push(("role trust policy".to_owned(), document));
+        if let Some(role) = &target.role {
+            let row = tx.principal(role).await?;
+            let policy = row.and_then(|row| Some(StoredPolicy { text: row.trust_policy?, bindings: row.trust_bindings }));
+            self.add(documents, "role trust policy", Kind::Trust, policy)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, documents: &Documents, id: &str, kind: Kind, policy: Option<StoredPolicy>) -> Result<()> {
+        if let Some(policy) = policy {
+            self.resource.push((id.to_owned(), documents.bound(kind, &policy.text, Some(&policy.bindings))?));
         }
         Ok(())
     }
@@ -189,23 +219,22 @@ impl Judge {
     }
 
     /// Decides for a part of the repository the judge was loaded for; reads its tags if a policy asks for them.
-    pub(super) async fn decide(&self, tx: &mut Tx<'_>, ctx: &Ctx, op: Op, target: &Target) -> Result<Decision> {
+    pub(super) async fn decide(&self, tx: &mut Tx<'_>, op: Op, target: &Target) -> Result<Ruling> {
         let mut context = self.context.clone();
         if self.wants_tags
             && let Some((_, object)) = &target.repository
         {
             context.set_many("ecr:ImageTag", self.tags(tx, object).await?);
         }
+        let account = target.account.ok_or_else(|| {
+            Error::new(Reason::Unavailable, "this region does not know its organization yet; try again shortly")
+        })?;
         let request = Request {
-            caller: &self.caller,
-            caller_account: caller_account(ctx, target),
+            caller: self.caller.caller(),
             action: op.spec().action,
             resource: &target.arn,
-            resource_account: target.account,
+            resource_account: account,
             context: &context,
-        };
-        let attach = |named: &'_ [Named]| -> Vec<Attached<'_>> {
-            named.iter().map(|(id, document)| Attached { id, document }).collect()
         };
         let (identity, resource) = (attach(&self.identity), attach(&self.resource));
         let session = self.session.as_deref().map(attach);
@@ -215,7 +244,20 @@ impl Judge {
             session: session.as_deref(),
             ..Policies::default()
         };
-        Ok(eval::evaluate(&request, &policies))
+        let decision = eval::evaluate(&request, &policies);
+        // To another account's caller a refusal reads the same whether the resource is missing, forbidden or denied:
+        // its sentence is made as if there were no policy on the resource.
+        let told = if decision.is_allowed() || request.caller.account() == Some(account) {
+            decision
+        } else {
+            eval::evaluate(&request, &Policies { resource: &[], ..policies })
+        };
+        Ok(Ruling {
+            outcome: decision.outcome(),
+            sentence: explain::sentence(&request, &told),
+            detail: explain::detail(&decision),
+            permit: Allowed::grant((), &decision),
+        })
     }
 
     /// Whether some policy looks at tags, so that what one tag allows another may not.
@@ -244,6 +286,10 @@ impl Judge {
     }
 }
 
+fn attach(named: &[Named]) -> Vec<Attached<'_>> {
+    named.iter().map(|(id, document)| Attached { id, document }).collect()
+}
+
 /// How many tags of a repository stand for "any tag" when a policy limits listing by tag.
 const TAGS_CONSIDERED: u32 = 10_000;
 
@@ -269,13 +315,6 @@ fn invalid_token() -> Error {
     Error::new(Reason::CallerUnknown, "The security token included in the request is invalid")
 }
 
-fn caller_account(ctx: &Ctx, target: &Target) -> Option<AccountId> {
-    match &ctx.caller {
-        Caller::System(_) => target.account,
-        Caller::Anonymous | Caller::Principal(_) | Caller::Replication { .. } => ctx.caller.account(),
-    }
-}
-
 fn context(ctx: &Ctx, target: &Target) -> Context {
     let mut context = Context::default();
     context.set("aws:CurrentTime", ctx.now.to_string());
@@ -298,7 +337,9 @@ fn context(ctx: &Ctx, target: &Target) -> Context {
             context.set("aws:PrincipalType", "Anonymous");
             context.set("aws:userid", "anonymous");
         }
-        Caller::Replication { .. } | Caller::System(_) => context.set("aws:PrincipalType", "AssumedRole"),
+        Caller::Replication { .. } | Caller::System(_) => {
+            context.set("aws:PrincipalType", "AssumedRole");
+        }
     }
     context
 }
@@ -361,19 +402,23 @@ pub(super) fn in_scope(ctx: &Ctx, op: Op, target: &Target) -> bool {
 }
 
 /// The denial a caller reads: AWS's sentence for everyone, the statement only for the resource's own account.
-pub(super) fn denial(ctx: &Ctx, op: Op, target: &Target, decision: &Decision) -> Error {
-    let sentence = explain::sentence(&ctx.caller.display(), op.spec().action, &target.arn, decision);
-    let mut error = Error::new(Reason::AccessDenied, sentence)
+pub(super) fn denial(ctx: &Ctx, op: Op, target: &Target, ruling: Ruling) -> Error {
+    let sentence = match ruling.outcome {
+        Outcome::Allow => format!(
+            "User: {} is not authorized to perform: {} on resource: {} because the token's scope does not cover it",
+            ctx.caller.display(),
+            op.spec().action,
+            target.arn
+        ),
+        Outcome::ExplicitDeny | Outcome::ImplicitDeny => ruling.sentence,
+    };
+    let error = Error::new(Reason::AccessDenied, sentence)
         .with("principal", ctx.caller.display())
         .with("action", op.spec().action)
         .with("resource", &target.arn)
         .with("authorization_id", ctx.request_id);
-    if decision.outcome() == Outcome::ExplicitDeny
-        && target.account.is_some()
-        && target.account == ctx.caller.account()
-        && let Some(statement) = explain::detail(decision)
-    {
-        error = error.with("statement", statement);
+    if target.account.is_some() && target.account == ctx.caller.account() {
+        return error.with("statement", ruling.detail);
     }
     error
 }

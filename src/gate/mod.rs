@@ -12,7 +12,7 @@ mod grants;
 mod judge;
 mod resource;
 
-use crate::authz::eval::{Decision, Outcome};
+use crate::authz::eval::Outcome;
 use crate::authz::permit::Allowed;
 use crate::clock::{Clock, Timestamp};
 use crate::ctx::Ctx;
@@ -22,6 +22,7 @@ use crate::ops::{Class, Op};
 use crate::store::{Apply, Done, Snapshot, Store, Tx, audit::Answer, audit::AuditRow};
 pub use audit::Loss;
 use judge::{Documents, Judge};
+pub use judge::Ruling;
 pub use resource::{
     Directory, Keyring, NewRepository, Object, Organization, Registry, Repository, RepositoryAddress, Resource, Role,
     RoleAddress, Target,
@@ -41,7 +42,7 @@ pub trait Change: Send + Sync + 'static {
     /// What it is authorized on.
     type Resource: Resource;
     /// Its answer; stored when the call carries a request id.
-    type Out: Serialize + DeserializeOwned + Send + 'static;
+    type Out: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Does it, inside the transaction in which it was authorized.
     fn apply(
@@ -130,10 +131,10 @@ impl Gate {
     async fn open<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address, target: &Target) -> Result<View<R>> {
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();
-        let (judge, decision) = authorize(&self.documents, &mut tx, ctx, op, target).await?;
-        let resource = R::load(&mut tx, address).await?.ok_or_else(|| R::missing(address, ctx))?;
-        let allowed = permit(resource, &decision)?;
-        Ok(View { ctx: ctx.clone(), op, target: target.clone(), snapshot, judge, allowed })
+        let (judge, permit) = authorize(&self.documents, &mut tx, ctx, op, target).await?;
+        let resource = R::load(&mut tx, address).await?;
+        let allowed = permit.load(|()| resource.ok_or_else(|| R::missing(address, ctx)))?;
+        Ok(View { op, target: target.clone(), snapshot, judge, allowed })
     }
 
     /// As [`Gate::check`], and hands over the resource: for a change that is prepared from it.
@@ -194,12 +195,12 @@ impl Gate {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn explain<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<Decision> {
+    pub async fn explain<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<Ruling> {
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();
         let target = R::target(address);
         let judge = Judge::load(&self.documents, &mut tx, ctx, &target).await?;
-        judge.decide(&mut tx, ctx, op, &target).await
+        judge.decide(&mut tx, op, &target).await
     }
 }
 
@@ -209,22 +210,17 @@ async fn authorize(
     ctx: &Ctx,
     op: Op,
     target: &Target,
-) -> Result<(Judge, Decision)> {
+) -> Result<(Judge, Allowed<()>)> {
     let judge = Judge::load(documents, tx, ctx, target).await?;
-    let decision = judge.decide(tx, ctx, op, target).await?;
-    if decision.outcome() != Outcome::Allow || !judge::in_scope(ctx, op, target) {
-        return Err(judge::denial(ctx, op, target, &decision));
+    let mut ruling = judge.decide(tx, op, target).await?;
+    match ruling.permit.take().filter(|_| judge::in_scope(ctx, op, target)) {
+        Some(permit) => Ok((judge, permit)),
+        None => Err(judge::denial(ctx, op, target, ruling)),
     }
-    Ok((judge, decision))
-}
-
-fn permit<R>(resource: R, decision: &Decision) -> Result<Allowed<R>> {
-    Allowed::grant(resource, decision).ok_or_else(|| Error::internal("a permit was asked for without an allow"))
 }
 
 /// A snapshot, and the permit that was given on it.
 pub struct View<R> {
-    ctx: Ctx,
     op: Op,
     target: Target,
     snapshot: Snapshot,
@@ -280,8 +276,8 @@ impl<R> View<R> {
     async fn allows(&mut self, op: Op, object: Object, repository: &crate::names::RepositoryRef) -> Result<bool> {
         let mut target = self.target.clone();
         target.repository = Some((repository.clone(), object));
-        let decision = self.judge.decide(&mut self.snapshot.tx(), &self.ctx, op, &target).await?;
-        Ok(decision.outcome() == Outcome::Allow)
+        let ruling = self.judge.decide(&mut self.snapshot.tx(), op, &target).await?;
+        Ok(ruling.outcome == Outcome::Allow)
     }
 }
 
@@ -323,11 +319,9 @@ impl<C: Change> Apply for Authorized<C> {
     type Error = Error;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<C::Out>> {
-        let (_, decision) = authorize(&self.documents, tx, &self.ctx, self.op, &self.target).await?;
-        let resource = C::Resource::load(tx, &self.address)
-            .await?
-            .ok_or_else(|| C::Resource::missing(&self.address, &self.ctx))?;
-        let allowed = permit(resource, &decision)?;
+        let (_, permit) = authorize(&self.documents, tx, &self.ctx, self.op, &self.target).await?;
+        let resource = C::Resource::load(tx, &self.address).await?;
+        let allowed = permit.load(|()| resource.ok_or_else(|| C::Resource::missing(&self.address, &self.ctx)))?;
         if let Some(answer) = self.earlier_answer(tx).await? {
             return Ok(Done::Commit(answer));
         }

@@ -274,15 +274,15 @@ impl Resource for Keyring {
     }
 }
 
-/// The organization's list of accounts. Owned by the account that administers it.
+/// The organization's list of accounts; it belongs to the management account, the first that was made.
 #[derive(Clone, Debug)]
 pub struct Organization;
 
 impl Resource for Organization {
-    type Address = Option<AccountId>;
+    type Address = AccountId;
 
     fn target(address: &Self::Address) -> Target {
-        Target::new("*", *address)
+        Target::new("*", Some(*address))
     }
 
     async fn load(_: &mut Tx<'_>, _: &Self::Address) -> Result<Option<Self>, store::Error> {

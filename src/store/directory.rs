@@ -101,6 +101,12 @@ impl Tx<'_> {
         row.as_ref().map(account_row).transpose()
     }
 
+    /// The account that was made first.
+    pub async fn account_first(&mut self) -> Result<Option<AccountId>, Error> {
+        let row = self.opt("SELECT id FROM accounts ORDER BY created_at, id LIMIT 1", args![]).await?;
+        row.map(|row| row.get(0)).transpose()
+    }
+
     /// Accounts after one, by number.
     pub async fn account_list(&mut self, after: &str, size: PageSize) -> Result<Vec<Account>, Error> {
         let rows = self
