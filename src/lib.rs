@@ -2,14 +2,17 @@
 //!
 //! `docs/ARCHITECTURE.md` has the map; each module says below what it guarantees.
 
+pub mod api;
 pub mod authz;
 pub mod blobs;
 pub mod clock;
 pub mod ctx;
+pub mod domain;
 pub mod error;
 pub mod gate;
 pub mod identity;
 pub mod keys;
+pub mod listen;
 pub mod names;
 pub mod ops;
 pub mod pb;

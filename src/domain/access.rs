@@ -2,7 +2,6 @@
 
 use super::App;
 use crate::authz::eval::Outcome;
-use crate::authz::explain;
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, Session};
 use crate::error::{Error, Reason, Result};
@@ -43,15 +42,8 @@ impl App {
         let caller = self.as_caller(name, ctx.now).await?;
         let theirs = Ctx { caller, ..ctx.clone() };
         let object = tag.map_or(Object::Whole, Object::Tag);
-        let decision = self.gate.explain::<Repository>(&theirs, op, &RepositoryAddress::of(address, object)).await?;
-        let arn = address.arn();
-        let sentence = match decision.outcome() {
-            Outcome::Allow => format!("User: {principal} is authorized to perform: {} on resource: {arn}", op.spec().action),
-            Outcome::ExplicitDeny | Outcome::ImplicitDeny => {
-                explain::sentence(principal.as_str(), op.spec().action, arn.as_str(), &decision)
-            }
-        };
-        Ok(Explanation { outcome: decision.outcome(), sentence, statement: explain::detail(&decision) })
+        let ruling = self.gate.explain::<Repository>(&theirs, op, &RepositoryAddress::of(address, object)).await?;
+        Ok(Explanation { outcome: ruling.outcome, sentence: ruling.sentence, statement: Some(ruling.detail) })
     }
 
     /// A principal as it would call; a role by a session without constraints.

@@ -3,12 +3,11 @@
 use super::{App, keyring};
 use crate::authz::permit::Allowed;
 use crate::blobs::Reader;
+use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddress};
-use crate::keys::envelope::DataKey;
-use crate::keys::open::{Envelope, Opener};
-use crate::keys::seal::Part;
+use crate::keys::{DataKey, Envelope, Opener, Part};
 use crate::names::{Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
@@ -16,11 +15,10 @@ use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
 use crate::store::images::EdgeKind;
 use bytes::Bytes;
 use std::ops::Range;
-use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Chunks that wait between disk and socket for each pull: 2 MiB.
-const CHUNKS_WAITING: usize = 2;
+/// Segments of 64 KiB that wait between disk and socket for each pull: one read.
+const SEGMENTS_WAITING: usize = 16;
 
 /// A blob that may be read.
 pub struct Blob {
@@ -29,7 +27,7 @@ pub struct Blob {
     /// Its size in bytes.
     pub size: u64,
     reader: Reader,
-    lease: Option<Lease>,
+    lease: Lease,
 }
 
 struct DeleteBlob {
@@ -58,6 +56,7 @@ pub(super) struct LinkBlob {
     pub(super) blob: Uid,
     pub(super) key: WrappedKey,
     pub(super) link: LinkRow,
+    pub(super) now: Timestamp,
 }
 
 impl Change for LinkBlob {
@@ -73,7 +72,7 @@ impl Change for LinkBlob {
             key: self.key.clone(),
             ..self.link.clone()
         };
-        Ok(tx.link_insert(&link, self.link.lease_until).await?)
+        Ok(tx.link_insert(&link, self.now).await?)
     }
 }
 
@@ -102,7 +101,7 @@ impl App {
         let repository = view.into_allowed();
         let (link, blob) = found.ok_or_else(|| missing(&digest))?;
         let reader = self.open_blob(&repository, &link, &blob).await?;
-        Ok(Blob { digest, size: blob.size, reader, lease: Some(lease) })
+        Ok(Blob { digest, size: blob.size, reader, lease })
     }
 
     /// Removes a blob from a repository; the object goes when nothing links it.
@@ -122,9 +121,9 @@ impl App {
             blob: blob.uid,
             digest: blob.digest,
             size: blob.size,
-            segment: blob.segment,
-            parts: Part::read_table(&blob.parts)?,
-            commitment: blob.commitment,
+            css: blob.segment,
+            parts: Part::decode_table(&blob.parts)?,
+            commit: blob.commitment,
         };
         self.blobs.reader(blob.account, blob.uid, Opener::new(&data_key, envelope)?).await
     }
@@ -137,16 +136,11 @@ impl App {
 }
 
 impl Blob {
-    /// A blob that a job of the server reads, without a lease.
-    pub(crate) fn unleased(digest: Digest, size: u64, reader: Reader) -> Self {
-        Self { digest, size, reader, lease: None }
-    }
-
     /// The bytes of a range, in order. The stream ends with an error, never early, when bytes at rest are damaged or
     /// the caller's right ends.
     #[must_use]
     pub fn stream(self, range: Range<u64>) -> mpsc::Receiver<Result<Bytes>> {
-        let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+        let (sender, receiver) = mpsc::channel(SEGMENTS_WAITING);
         tokio::spawn(async move {
             let failed = self.pump(range, &sender).await;
             if let Err(error) = failed {
@@ -161,24 +155,21 @@ impl Blob {
     async fn pump(&self, range: Range<u64>, sender: &mpsc::Sender<Result<Bytes>>) -> Result<()> {
         let mut renewal = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for chunk in self.reader.plan(range) {
-            let permit = loop {
-                tokio::select! {
-                    permit = sender.reserve() => break permit,
-                    _ = renewal.tick() => self.renew().await?,
+        for chunk in self.reader.plan(range)? {
+            for piece in self.reader.read(chunk).await? {
+                let sent = loop {
+                    tokio::select! {
+                        sent = sender.reserve() => break sent.map(|place| place.send(Ok(piece))),
+                        _ = renewal.tick() => self.lease.renew().await?,
+                    }
+                };
+                // The client went away; nobody is left to be served.
+                if sent.is_err() {
+                    return Ok(());
                 }
-            };
-            let Ok(permit) = permit else { return Ok(()) };
-            permit.send(Ok(self.reader.read(chunk).await?));
+            }
         }
         Ok(())
-    }
-
-    async fn renew(&self) -> Result<()> {
-        match &self.lease {
-            Some(lease) => lease.renew().await,
-            None => Ok(()),
-        }
     }
 }
 

@@ -4,8 +4,10 @@ use super::directory::{NewAccessKey, TOKEN_KEY};
 use super::App;
 use crate::ctx::{Caller, Ctx, Mutation};
 use crate::error::{Error, Reason, Result};
-use crate::identity::token::{TokenKey, TokenKeys};
+use crate::identity::{TokenKey, TokenKeys};
+use crate::keys;
 use crate::names::{AccountId, Region, Uid};
+use crate::secret::Secret;
 use crate::store::directory::{Account, Organization, TokenKeyRow};
 use crate::store::{self, Apply, Done, Tx};
 use std::sync::{Arc, PoisonError};
@@ -52,9 +54,9 @@ impl App {
         };
         let now = self.clock.now();
         let token_key = if *home_region == self.settings.region {
-            let key = TokenKey::generate(1);
-            let sealed = self.root.seal(TOKEN_KEY, &key.id().to_be_bytes(), key.expose())?;
-            Some(TokenKeyRow { id: key.id(), sealed, created_at: now })
+            let id: u32 = 1;
+            let sealed = self.root.seal(TOKEN_KEY, &id.to_be_bytes(), keys::random::<32>()?.expose())?;
+            Some(TokenKeyRow { id, sealed, created_at: now })
         } else {
             None
         };
@@ -75,9 +77,12 @@ impl App {
         let mut keys = Vec::with_capacity(rows.len());
         for row in rows {
             let secret = self.root.open(TOKEN_KEY, &row.id.to_be_bytes(), &row.sealed)?;
-            keys.push(TokenKey::new(row.id, secret.expose())?);
+            let secret = <[u8; 32]>::try_from(secret.expose().as_slice()).map_err(Error::internal)?;
+            keys.push(TokenKey { id: row.id, secret: Secret::new(secret) });
         }
-        let keys = TokenKeys::new(organization.uid, keys)?;
+        // The newest seals; all open.
+        let Some(current) = keys.pop() else { return Ok(()) };
+        let keys = TokenKeys::new(organization.uid, current, keys, self.clock.clone());
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
         Ok(())
     }

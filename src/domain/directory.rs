@@ -9,9 +9,10 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Directory, Organization};
 use crate::identity::ids;
+use crate::keys;
 use crate::names::{AccountId, PageSize, PrincipalKind, PrincipalName, UserName};
 use crate::ops::Op;
-use crate::secret::Secret;
+use crate::secret::{Secret, secret_access_key};
 use crate::store::Tx;
 use crate::store::directory::{AccessKeyRow, Account, Policy, PrincipalRow};
 use std::collections::BTreeMap;
@@ -382,8 +383,8 @@ impl App {
         now: Timestamp,
     ) -> Result<PutPrincipal> {
         let unique_id = match kind {
-            PrincipalKind::User => ids::user(),
-            PrincipalKind::Role => ids::role(),
+            PrincipalKind::User => ids::user_id(*keys::random()?.expose()),
+            PrincipalKind::Role => ids::role_id(*keys::random()?.expose()),
         };
         let row = PrincipalRow {
             name: PrincipalName { account, kind, name },
@@ -397,7 +398,8 @@ impl App {
     }
 
     fn new_access_key(&self, user: PrincipalName, now: Timestamp) -> Result<(NewAccessKey, PutAccessKey)> {
-        let (id, secret) = ids::access_key();
+        let id = ids::access_key_id(*keys::random()?.expose());
+        let secret = secret_access_key(*keys::random()?.expose());
         let sealed_secret = self.root.seal(ACCESS_KEY, id.as_bytes(), secret.expose().as_bytes())?;
         let put = PutAccessKey { home: self.home(), user, id: id.clone(), sealed_secret, now };
         Ok((NewAccessKey { id, secret, created_at: now }, put))

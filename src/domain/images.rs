@@ -7,9 +7,7 @@ use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress};
-use crate::keys::envelope::DataKey;
-use crate::keys::open::Envelope;
-use crate::keys::seal::{self, Part, SEGMENT_BYTES};
+use crate::keys::{DataKey, Envelope, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
 use crate::names::{Digest, MediaType, PageSize, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::Tx;
@@ -178,18 +176,16 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         reference: Reference,
-        media_type: Option<&str>,
+        media_type: Option<MediaType>,
         bytes: Bytes,
     ) -> Result<Pushed> {
         let object = reference.object();
         let repository = self.repository_for_push(ctx, Op::PutImage, address, object.clone()).await?;
-        let raw = RawManifest::new(media_type, bytes)?;
-        if let Reference::Digest(claimed) = &reference
-            && *claimed != raw.digest
-        {
-            let text = format!("the manifest hashes to {}, not to {claimed}; nothing was stored", raw.digest);
-            return Err(Error::new(Reason::DigestMismatch, text).with("digest", raw.digest));
-        }
+        let claimed = match &reference {
+            Reference::Digest(digest) => Some(*digest),
+            Reference::Tag(_) => None,
+        };
+        let raw = RawManifest::new(bytes, media_type, claimed)?;
         let manifest = self.seal_manifest(&repository, &raw, ctx.now).await?;
         let pushed = Pushed { digest: raw.digest, subject: manifest.row.subject };
         let tag = match reference {
@@ -216,24 +212,23 @@ impl App {
     ) -> Result<SealedManifest> {
         let manifest = Manifest::parse(raw)?;
         let branch = self.current_branch(repository).await?;
-        let (data_key, uid) = (DataKey::generate()?, self.clock.uid());
-        let (sealed, sealing) = seal::seal_bytes(&data_key, repository.account, uid, &raw.bytes);
-        let key =
-            keyring::wrap(&branch, repository.branch_version, &data_key, repository, uid, sealing.commitment());
+        let (data_key, uid) = (DataKey::random()?, self.clock.uid());
+        let (sealed, sealing) = seal_bytes(&data_key, repository.account, uid, &raw.bytes)?;
+        let key = keyring::wrap(&branch, repository.branch_version, &data_key, repository, uid, sealing.commit())?;
         let size = raw.bytes.len() as u64;
         let row = ManifestRow {
             repository: repository.uid,
             digest: raw.digest,
             media_type: raw.media_type.clone(),
-            artifact_type: manifest.artifact_type.clone(),
-            annotations: manifest.annotations_json(),
+            artifact_type: manifest.artifact_type.as_ref().map(ToString::to_string),
+            annotations: manifest.annotations.as_ref().map(|raw| raw.get().to_owned()),
             subject: manifest.subject.as_ref().map(|subject| subject.digest),
             size,
-            total_size: size.saturating_add(manifest.content_size()),
+            total_size: size.saturating_add(content_size(&manifest)),
             uid,
             key,
-            parts: Part::write_table(sealing.parts()),
-            commitment: *sealing.commitment(),
+            parts: Part::encode_table(sealing.parts()),
+            commitment: *sealing.commit(),
             sealed,
             pushed_at: now,
         };
@@ -286,11 +281,11 @@ impl App {
             blob: row.uid,
             digest: row.digest,
             size: row.size,
-            segment: SEGMENT_BYTES,
-            parts: Part::read_table(&row.parts)?,
-            commitment: row.commitment,
+            css: SEGMENT_SIZE,
+            parts: Part::decode_table(&row.parts)?,
+            commit: row.commitment,
         };
-        Ok(crate::keys::open::open_bytes(&data_key, envelope, &row.sealed)?)
+        Ok(open_bytes(&data_key, envelope, &row.sealed)?.into())
     }
 
     /// Removes a tag, or an image with all its tags.
@@ -385,6 +380,12 @@ fn edges(manifest: &Manifest) -> Vec<(EdgeKind, Digest)> {
     let children = manifest.children.iter().map(|d| (EdgeKind::Child, d.digest));
     let subject = manifest.subject.iter().map(|d| (EdgeKind::Subject, d.digest));
     blobs.chain(children).chain(subject).collect()
+}
+
+/// The bytes of everything a manifest names, as it states them.
+fn content_size(manifest: &Manifest) -> u64 {
+    let all = manifest.config.iter().chain(&manifest.layers).chain(&manifest.children);
+    all.map(|descriptor| descriptor.size).fold(0, u64::saturating_add)
 }
 
 /// The blobs a manifest cannot do without; layers that may not be distributed need not be here.

@@ -5,8 +5,7 @@ use crate::authz::permit::Allowed;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Keyring, Repository};
-use crate::keys::envelope::{self, BranchKey, DataKey, Link};
-use crate::keys::kms::{Context, KeyInfo};
+use crate::keys::{self, BranchKey, Context, DataKey, KeyInfo, Link, WrappedBranchKey};
 use crate::names::{AccountId, Arn, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
@@ -86,16 +85,24 @@ impl App {
     }
 
     /// A repository's branch key, from the cache or by one call to the KMS.
-    pub(crate) async fn branch(&self, repository: &RepositoryRow, address: &RepositoryRef, version: u32) -> Result<Arc<BranchKey>> {
-        if let Some(branch) = self.branches.peek(repository.uid, version) {
-            return Ok(branch);
-        }
+    pub(crate) async fn branch(
+        &self,
+        repository: &RepositoryRow,
+        address: &RepositoryRef,
+        version: u32,
+    ) -> Result<Arc<BranchKey>> {
         let row = self.store.snapshot().await?.tx().branch_key(repository.uid, version).await?;
         let row = row.ok_or_else(|| {
             Error::new(Reason::DataLoss, format!("branch key {version} of repository {} is missing", repository.name))
         })?;
-        let arn = address.arn();
-        Ok(self.branches.get(&*self.kms, repository.uid, version, &row.kms_key, &row.wrapped, &arn).await?)
+        let wrapped = WrappedBranchKey {
+            repository: repository.uid,
+            repository_arn: address.arn(),
+            version,
+            key: row.kms_key,
+            wrapped: row.wrapped,
+        };
+        Ok(self.branches.get(&wrapped).await?)
     }
 
     /// The branch key for new objects of a repository.
@@ -117,9 +124,9 @@ pub(crate) fn wrap(
     repository: &Repository,
     object: Uid,
     commitment: &[u8; 32],
-) -> WrappedKey {
-    let link = envelope::wrap_link(branch, data_key, &repository.arn(), repository.uid, object, commitment);
-    WrappedKey { branch_version, salt: link.salt, wrapped: link.wrapped }
+) -> Result<WrappedKey> {
+    let link = keys::wrap_link(branch, data_key, &repository.arn(), repository.uid, object, commitment)?;
+    Ok(WrappedKey { branch_version, salt: link.salt, wrapped: link.wrapped })
 }
 
 /// Unwraps an object's data key through a repository's link.
@@ -132,5 +139,5 @@ pub(crate) fn unwrap(
     commitment: &[u8; 32],
 ) -> Result<DataKey> {
     let link = Link { salt: key.salt, wrapped: key.wrapped };
-    Ok(envelope::unwrap_link(branch, &link, &repository.arn(), repository_uid, object, commitment)?)
+    Ok(keys::unwrap_link(branch, &link, &repository.arn(), repository_uid, object, commitment)?)
 }

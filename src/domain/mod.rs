@@ -23,11 +23,8 @@ pub mod uploads;
 use crate::blobs::BlobStore;
 use crate::clock::Clock;
 use crate::gate::Gate;
-use crate::identity::replay::ReplayCache;
-use crate::identity::token::TokenKeys;
-use crate::keys::branch::BranchCache;
-use crate::keys::embedded::RootKey;
-use crate::keys::kms::Kms;
+use crate::identity::{ReplayCache, TokenKeys};
+use crate::keys::{BranchCache, Kms, RootKey};
 use crate::names::{Region, Uid};
 use crate::store::Store;
 use std::collections::HashSet;
@@ -58,12 +55,12 @@ pub struct App {
     pub(crate) blobs: BlobStore,
     pub(crate) kms: Arc<dyn Kms>,
     pub(crate) branches: BranchCache,
-    pub(crate) root: RootKey,
+    pub(crate) root: Arc<RootKey>,
     pub(crate) clock: Clock,
     pub(crate) settings: Settings,
     pub(crate) tokens: RwLock<Option<Arc<TokenKeys>>>,
     pub(crate) proofs: ReplayCache,
-    pub(crate) faults: crate::domain::replication::Faults,
+    pub(crate) faults: replication::Faults,
     writing: Mutex<HashSet<Uid>>,
 }
 
@@ -75,7 +72,7 @@ impl App {
         blobs: BlobStore,
         kms: Arc<dyn Kms>,
         branches: BranchCache,
-        root: RootKey,
+        root: Arc<RootKey>,
         clock: Clock,
         settings: Settings,
     ) -> Self {

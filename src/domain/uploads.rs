@@ -11,8 +11,7 @@ use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Gate, Object, Repository, RepositoryAddress};
-use crate::keys::envelope::{self, BranchKey, DataKey, Link};
-use crate::keys::seal::{Part, SEGMENT_BYTES, Sealer};
+use crate::keys::{self, BranchKey, DataKey, Part, SEGMENT_SIZE, Sealer, UploadWrap};
 use crate::names::{AccountId, Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
@@ -54,7 +53,7 @@ pub(crate) const CLIENT: Ops =
 pub(crate) const REPLICATION: Ops =
     Ops { start: Op::ReplicateImage, part: Op::ReplicateImage, complete: Op::ReplicateImage };
 
-struct StartUpload(UploadRow);
+struct StartUpload(UploadRow, Timestamp);
 
 impl Change for StartUpload {
     type Resource = Repository;
@@ -66,7 +65,7 @@ impl Change for StartUpload {
             return Err(Error::new(Reason::Throttled, text).with("repository", &repository.name));
         }
         let row = UploadRow { repository: repository.uid, ..self.0.clone() };
-        Ok(tx.upload_insert(&row, row.expires_at).await?)
+        Ok(tx.upload_insert(&row, self.1).await?)
     }
 }
 
@@ -185,7 +184,7 @@ impl App {
     ) -> Result<Uid> {
         let branch = self.current_branch(repository).await?;
         let (uid, blob) = (self.clock.uid(), self.clock.uid());
-        let link = envelope::wrap_upload(&branch, &DataKey::generate()?, &repository.arn(), repository.uid, blob);
+        let link = keys::wrap_upload(&branch, &DataKey::random()?, &repository.arn(), repository.uid, blob)?;
         let row = UploadRow {
             uid,
             repository: repository.uid,
@@ -198,7 +197,7 @@ impl App {
             digest,
             expires_at: self.clock.now().plus(self.settings.upload_ttl),
         };
-        self.gate.write(ctx, ops.start, &RepositoryAddress::whole(&repository.address), StartUpload(row)).await?;
+        self.gate.write(ctx, ops.start, &RepositoryAddress::whole(&repository.address), StartUpload(row, ctx.now)).await?;
         Ok(uid)
     }
 
@@ -228,7 +227,7 @@ impl App {
         let open = self.open_upload(ctx, CLIENT, address, uid).await?;
         check_order(&open, from)?;
         let received = self.receive(ctx, CLIENT, open, body, None).await?;
-        self.settle(ctx, CLIENT, received).await
+        self.acknowledge(ctx, CLIENT, received).await
     }
 
     /// Adds the last body, if any, and closes an upload under its digest.
@@ -284,8 +283,8 @@ impl App {
         let row = own_upload(ctx, tx.upload(repository.uid, uid).await?, uid)?;
         let repository = view.into_allowed();
         let branch = self.branch(&repository.row, &repository.address, row.key.branch_version).await?;
-        let link = Link { salt: row.key.salt, wrapped: row.key.wrapped };
-        let data_key = envelope::unwrap_upload(&branch, &link, &repository.arn(), repository.uid, row.blob)?;
+        let link = UploadWrap { salt: row.key.salt, wrapped: row.key.wrapped };
+        let data_key = keys::unwrap_upload(&branch, &link, &repository.arn(), repository.uid, row.blob)?;
         Ok(Open { repository, row, data_key, _writing: writing })
     }
 
@@ -298,7 +297,7 @@ impl App {
         mut body: impl Stream<Item = Result<Bytes>> + Send + Unpin,
         told: Option<&watch::Sender<u64>>,
     ) -> Result<Received> {
-        let parts = Part::read_table(&open.row.parts)?;
+        let parts = Part::decode_table(&open.row.parts)?;
         let sealer = sealer(&open, &parts)?;
         let account = open.repository.account;
         let mut writer = self.blobs.append(account, open.row.blob, sealer, &parts).await?;
@@ -323,7 +322,7 @@ impl App {
     }
 
     /// Makes the rest of a received body durable; answers how far the upload is.
-    async fn settle(&self, ctx: &Ctx, ops: Ops, received: Received) -> Result<u64> {
+    async fn acknowledge(&self, ctx: &Ctx, ops: Ops, received: Received) -> Result<u64> {
         let Received { open, mut writer, durable } = received;
         if writer.size() == durable {
             return Ok(durable);
@@ -349,7 +348,7 @@ impl App {
         let Received { open, mut writer, .. } = received;
         let account = open.repository.account;
         let writer = crate::blobs::blocking(move || writer.end().map(|_| writer)).await?;
-        let verified = match self.blobs.finish(account, open.row.blob, writer, &digest).await {
+        let verified = match self.blobs.finish(account, open.row.blob, writer, digest).await {
             Ok(verified) => verified,
             Err(error) if error.reason == Reason::DigestMismatch => {
                 self.drop_upload(ctx, ops, open).await?;
@@ -381,16 +380,16 @@ impl App {
             kms_key: repository.kms_key.clone(),
             digest: sealing.digest(),
             size: sealing.size(),
-            segment: SEGMENT_BYTES,
-            parts: Part::write_table(sealing.parts()),
-            commitment: *sealing.commitment(),
+            segment: SEGMENT_SIZE,
+            parts: Part::encode_table(sealing.parts()),
+            commitment: *sealing.commit(),
             verified_at: now,
         };
         let link = LinkRow {
             repository: repository.uid,
             digest: blob.digest,
             blob: blob.uid,
-            key: wrap(&open.data_key, blob.uid, &blob.commitment),
+            key: wrap(&open.data_key, blob.uid, &blob.commitment)?,
             source_account: source,
             lease_until: now.plus(self.settings.link_lease),
         };
@@ -405,10 +404,13 @@ impl App {
         let mut tx = snapshot.tx();
         let found = tx.link_elsewhere(repository.account, &repository.kms_key, digest, None).await?;
         let Some((other, blob)) = found.filter(|(other, _)| other.repository != repository.uid) else { return Ok(None) };
-        let Some(branch) = self.branches.peek(other.repository, other.key.branch_version) else { return Ok(None) };
         let Some(holder) = tx.repository_by_uid(other.repository).await? else { return Ok(None) };
         drop(snapshot);
-        self.relink(repository, &branch, &holder.into_address(&self.settings.region), &other, &blob, link).await.map(Some)
+        let Some(branch) = self.branches.at_hand(other.repository, other.key.branch_version, &holder.kms_key) else {
+            return Ok(None);
+        };
+        let address = holder.into_address(&self.settings.region);
+        self.relink(repository, &branch, &address, &other, &blob, link).await.map(Some)
     }
 
     /// Wraps another repository's object for this one.
@@ -425,8 +427,8 @@ impl App {
             keyring::unwrap(other_branch, &other.key, other_address, other.repository, blob.uid, &blob.commitment)?;
         let branch = self.current_branch(repository).await?;
         let key =
-            keyring::wrap(&branch, repository.branch_version, &data_key, repository, blob.uid, &blob.commitment);
-        Ok(LinkBlob { digest: blob.digest, blob: blob.uid, key, link: link.clone() })
+            keyring::wrap(&branch, repository.branch_version, &data_key, repository, blob.uid, &blob.commitment)?;
+        Ok(LinkBlob { digest: blob.digest, blob: blob.uid, key, link: link.clone(), now: self.clock.now() })
     }
 
     /// Links a blob of another repository that the caller may read; false when it cannot be.
@@ -502,7 +504,7 @@ impl<'a> Ledger<'a> {
             let (parts, size, hash_state) = unsynced.sync().await?;
             // Judged as of now: a right that ended in the middle of an upload ends it.
             ctx.now = gate.now();
-            let to = Progress { size, parts: Part::write_table(&parts), hash_state };
+            let to = Progress { size, parts: Part::encode_table(&parts), hash_state };
             let change = AdvanceUpload { uid, from, to, expires_at: ctx.now.plus(ttl) };
             gate.write(&ctx, op, &address, change).await?;
             Ok(size)

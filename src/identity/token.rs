@@ -72,6 +72,12 @@ impl TokenKeys {
         Self { organization, current, older, clock }
     }
 
+    /// The organization whose keys these are.
+    #[must_use]
+    pub fn organization(&self) -> Uid {
+        self.organization
+    }
+
     /// Seals claims under the current key.
     ///
     /// # Errors

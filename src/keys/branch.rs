@@ -109,6 +109,15 @@ impl BranchCache {
         self.len() == 0
     }
 
+    /// A branch key that is in memory, without asking anybody.
+    #[must_use]
+    pub fn at_hand(&self, repository: Uid, version: u32, key: &Arn) -> Option<Arc<BranchKey>> {
+        match self.slots().by_name.get(&Name { repository, version, key: key.clone() }) {
+            Some(Slot::Ready { key, since }) if is_fresh(*since, self.clock.now()) => Some(key.clone()),
+            Some(Slot::Flight { .. } | Slot::Ready { .. }) | None => None,
+        }
+    }
+
     fn find(&self, branch: &WrappedBranchKey) -> Result<Found> {
         let (name, now) = (Name::of(branch), self.clock.now());
         let mut slots = self.slots();

@@ -32,6 +32,14 @@ pub use root::RootKey;
 pub use seal::{Sealer, Sealing, seal_bytes};
 pub use stream::{Header, SEGMENT_SIZE, cipher_len};
 
+/// Random key material from the cryptographic library's own source.
+///
+/// # Errors
+/// When the system's random source does not answer.
+pub fn random<const N: usize>() -> Result<crate::secret::Secret<[u8; N]>> {
+    wrap::random().map(crate::secret::Secret::new)
+}
+
 /// Result of this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -75,6 +75,16 @@ impl Digest {
         Self::sha256(sha2::Sha256::digest(bytes).into())
     }
 
+    /// The digest of these bytes under this hash function.
+    #[must_use]
+    pub fn hash(algorithm: Algorithm, data: &[u8]) -> Self {
+        use sha2::Digest as _;
+        match algorithm {
+            Algorithm::Sha256 => Self::of(data),
+            Algorithm::Sha512 => Self { algorithm, bytes: sha2::Sha512::digest(data).into() },
+        }
+    }
+
     /// The hash function.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {

@@ -14,7 +14,7 @@ use crate::domain::manifest::{Manifest, RawManifest};
 use crate::domain::uploads::{REPLICATION, principal};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress};
-use crate::names::{AccountId, Digest, RepositoryName, RepositoryRef, Tag};
+use crate::names::{AccountId, Digest, MediaType, RepositoryName, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::images::TagRow;
 use crate::store::receipts::Inbound;
@@ -348,12 +348,14 @@ impl Arrival {
 }
 
 fn raw(sent: &super::SentManifest) -> Result<RawManifest> {
-    let raw = RawManifest::new(Some(&sent.media_type), sent.bytes.clone())?;
-    if raw.digest == sent.digest {
-        return Ok(raw);
-    }
-    let text = format!("manifest {} arrived damaged: it hashes to {}", sent.digest, raw.digest);
-    Err(Error::new(Reason::DataLoss, text).with("digest", sent.digest))
+    let media_type = MediaType::parse(&sent.media_type)?;
+    RawManifest::new(sent.bytes.clone(), Some(media_type), Some(sent.digest)).map_err(|error| {
+        let error = Error::from(error);
+        match error.reason {
+            Reason::DigestMismatch => Error::new(Reason::DataLoss, format!("a manifest arrived damaged: {}", error.message)),
+            _ => error,
+        }
+    })
 }
 
 fn fenced() -> Error {

@@ -242,7 +242,7 @@ impl App {
             Box::pin(self.collect(repository, child, manifests, seen, depth + 1)).await?;
         }
         let bytes = self.open_manifest(repository, &row).await?;
-        self.check_blobs(repository, &RawManifest::new(Some(row.media_type.as_str()), bytes.clone())?).await?;
+        self.check_blobs(repository, &RawManifest::new(bytes.clone(), Some(row.media_type.clone()), Some(digest))?).await?;
         manifests.push(SentManifest { digest, media_type: row.media_type.to_string(), bytes });
         Ok(true)
     }

@@ -121,8 +121,10 @@ impl App {
     async fn verify_blob(&self, repository: &Repository, link: &LinkRow, blob: &BlobRow) -> Result<()> {
         let reader = self.open_blob(repository, link, blob).await?;
         let mut hash = sha2::Sha256::new();
-        for chunk in reader.plan(0..blob.size) {
-            hash.update(reader.read(chunk).await?);
+        for chunk in reader.plan(0..blob.size)? {
+            for piece in reader.read(chunk).await? {
+                hash.update(piece);
+            }
         }
         compare(Digest::sha256(hash.finalize().into()), blob.digest)?;
         let verified = Verified { blob: blob.uid, at: self.clock.now() };

@@ -1,0 +1,125 @@
+//! The body of every answer over HTTP.
+//!
+//! Guarantees that a body which ends early is seen to have ended early: a stream that fails, is abandoned or does
+//! not add up to its announced length yields an error, which makes the server abort the connection (HTTP/1.1) or
+//! reset the stream (HTTP/2). A client can never take a truncated blob for a whole one.
+
+use crate::error::{Error, Reason};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, Error>;
+
+/// No bytes.
+#[must_use]
+pub fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// These bytes.
+#[must_use]
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The bytes that a producer sends, exactly as many as announced: one more, one fewer, or an error, and the client
+/// sees the connection break.
+#[must_use]
+pub fn stream(receiver: mpsc::Receiver<Result<Bytes, Error>>, length: u64) -> Body {
+    Stream { receiver, left: length, ended: false }.boxed_unsync()
+}
+
+struct Stream {
+    receiver: mpsc::Receiver<Result<Bytes, Error>>,
+    /// Bytes still to come.
+    left: u64,
+    ended: bool,
+}
+
+impl Stream {
+    /// What the client gets for what came; `None` is the good end.
+    fn take(&mut self, came: Option<Result<Bytes, Error>>) -> Option<Result<Bytes, Error>> {
+        match came {
+            Some(Ok(data)) => Some(self.count(data)),
+            Some(Err(error)) => Some(Err(error)),
+            None if self.left == 0 => None,
+            None => Some(Err(truncated("the answer ended before its length"))),
+        }
+    }
+
+    fn count(&mut self, data: Bytes) -> Result<Bytes, Error> {
+        let rest = u64::try_from(data.len()).ok().and_then(|length| self.left.checked_sub(length));
+        self.left = rest.ok_or_else(|| truncated("the answer went beyond its length"))?;
+        Ok(data)
+    }
+}
+
+fn truncated(message: &'static str) -> Error {
+    Error::new(Reason::Truncated, message)
+}
+
+impl http_body::Body for Stream {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let came = std::task::ready!(self.receiver.poll_recv(cx));
+        let item = self.take(came);
+        self.ended = !matches!(item, Some(Ok(_)));
+        Poll::Ready(item.map(|data| data.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{empty, full, stream};
+    use crate::error::{Error, Reason};
+    use bytes::Bytes;
+    use http_body_util::BodyExt;
+    use tokio::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_stream_ends_well_only_at_its_length() {
+        // Announced length, bytes sent, whether the client gets a whole answer.
+        for (length, sent, whole) in [(0, 0, true), (6, 6, true), (6, 3, false), (6, 9, false), (6, 0, false)] {
+            let (sender, receiver) = mpsc::channel(8);
+            for _ in 0..sent / 3 {
+                sender.send(Ok(Bytes::from_static(b"abc"))).await.unwrap();
+            }
+            drop(sender);
+            assert_eq!(stream(receiver, length).collect().await.is_ok(), whole, "{length} {sent}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_reaches_the_client_side_as_itself() {
+        let (sender, receiver) = mpsc::channel(1);
+        sender.send(Err(Error::new(Reason::DataLoss, "segment 3"))).await.unwrap();
+        assert_eq!(stream(receiver, 6).collect().await.unwrap_err().reason, Reason::DataLoss);
+    }
+
+    #[test]
+    fn bodies_know_their_length() {
+        use http_body::Body as _;
+        assert_eq!(empty().size_hint().exact(), Some(0));
+        assert_eq!(full("abc").size_hint().exact(), Some(3));
+        assert_eq!(stream(mpsc::channel(1).1, 7).size_hint().exact(), Some(7));
+    }
+}

@@ -1,0 +1,41 @@
+//! From a request's head to its context: who, from where, when.
+
+use crate::clock::Clock;
+use crate::ctx::{Caller, Ctx, Mutation};
+use crate::domain::App;
+use crate::error::Result;
+use crate::identity::{Kind, basic, bearer};
+use crate::listen::Peer;
+use http::header::USER_AGENT;
+use http::{Extensions, HeaderMap};
+
+/// Characters of a user agent that are kept.
+const USER_AGENT_MAX: usize = 256;
+
+/// A request's context before its caller is known.
+pub(super) fn context(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Ctx {
+    let peer = extensions.get::<Peer>();
+    let clock: &Clock = app.clock();
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Ctx {
+        caller: Caller::Anonymous,
+        region: app.settings().region.clone(),
+        request_id: clock.uid(),
+        now: clock.now(),
+        source_ip: peer.map(|peer| peer.addr.ip().to_canonical()),
+        secure: peer.is_some_and(|peer| peer.tls),
+        user_agent: agent.chars().take(USER_AGENT_MAX).collect::<String>().into(),
+        mutation: Mutation::default(),
+    }
+}
+
+/// The caller on the registry's HTTP surface: Basic `AWS:<password>` or Bearer; nobody without either.
+pub(super) async fn of_registry(app: &App, headers: &HeaderMap) -> Result<Caller> {
+    if let Some(password) = basic::password(headers)? {
+        return app.caller_of_token(password.expose(), Kind::ON_REGISTRY).await;
+    }
+    match bearer::token(headers)? {
+        Some(token) => app.caller_of_token(token, Kind::ON_REGISTRY).await,
+        None => Ok(Caller::Anonymous),
+    }
+}

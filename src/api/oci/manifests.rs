@@ -1,0 +1,140 @@
+//! Manifests over HTTP: GET, HEAD, PUT and DELETE by tag or digest, the list of tags, the list of referrers.
+
+use super::route::Reference as Asked;
+use super::{Asking, DIGEST, bare, referrers as index, value};
+use crate::api::body::{self, Body};
+use crate::domain::images::{Image, Pushed, Reference};
+use crate::domain::manifest::MAX_BYTES;
+use crate::error::{Error, Reason, Result};
+use crate::names::{Digest, MediaType, PageSize, Tag};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LINK, LOCATION};
+use http::{HeaderName, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// How long a manifest's bytes may take.
+const RECEIVE: Duration = Duration::from_secs(60);
+
+impl From<&Asked> for Reference {
+    fn from(asked: &Asked) -> Self {
+        match asked {
+            Asked::Tag(tag) => Self::Tag(tag.clone()),
+            Asked::Digest(digest) => Self::Digest(*digest),
+        }
+    }
+}
+
+pub(super) async fn get(asking: &Asking<'_>, reference: &Asked) -> Result<Response<Body>> {
+    let image = asking.app.get_image(&asking.ctx, &asking.address(), &reference.into()).await?;
+    let mut response = Response::new(body::full(image.bytes.clone()));
+    describe(&mut response, &image)?;
+    Ok(response)
+}
+
+pub(super) async fn head(asking: &Asking<'_>, reference: &Asked) -> Result<Response<Body>> {
+    let image = asking.app.head_image(&asking.ctx, &asking.address(), &reference.into()).await?;
+    let mut response = bare(StatusCode::OK);
+    describe(&mut response, &image)?;
+    Ok(response)
+}
+
+pub(super) async fn put(
+    asking: &Asking<'_>,
+    reference: &Asked,
+    tags: &[Tag],
+    body: Incoming,
+) -> Result<Response<Body>> {
+    let (app, ctx, address) = (asking.app, &asking.ctx, asking.address());
+    let media_type = asking.header(CONTENT_TYPE).map(media_type).transpose()?;
+    let bytes = receive(body).await?;
+    let pushed = app.put_image(ctx, &address, reference.into(), media_type.clone(), bytes.clone()).await?;
+    for tag in tags {
+        app.put_image(ctx, &address, Reference::Tag(tag.clone()), media_type.clone(), bytes.clone()).await?;
+    }
+    let mut response = created(asking, &pushed)?;
+    for tag in tags {
+        response.headers_mut().append(TAG, value(tag.as_str())?);
+    }
+    Ok(response)
+}
+
+pub(super) async fn delete(asking: &Asking<'_>, reference: &Asked) -> Result<Response<Body>> {
+    asking.app.delete_image(&asking.ctx, &asking.address(), reference.into()).await?;
+    Ok(bare(StatusCode::ACCEPTED))
+}
+
+/// SPEC: OCI distribution-spec 1.1, "Listing Tags": lexical order, `Link` while there is more.
+pub(super) async fn tags(asking: &Asking<'_>, n: Option<u32>, last: Option<&Tag>) -> Result<Response<Body>> {
+    let limit = n.unwrap_or(PageSize::MAX);
+    let after = last.map_or("", |tag| tag.as_str());
+    let tags = match limit {
+        0 => Vec::new(),
+        limit => asking.app.list_tags(&asking.ctx, &asking.address(), after, limit).await?,
+    };
+    let name = asking.repository.address(asking.route.host.as_ref());
+    let document = serde_json::json!({ "name": name, "tags": tags });
+    let mut response = Response::new(body::full(document.to_string()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(last) = tags.last().filter(|_| tags.len() == limit as usize) {
+        let link = format!("<{}?n={limit}&last={last}>; rel=\"next\"", asking.path("tags/list"));
+        headers.insert(LINK, value(&link)?);
+    }
+    Ok(response)
+}
+
+pub(super) async fn referrers(
+    asking: &Asking<'_>,
+    subject: Digest,
+    artifact_type: Option<&MediaType>,
+) -> Result<Response<Body>> {
+    let rows = asking.app.list_referrers(&asking.ctx, &asking.address(), subject).await?;
+    let entries: Vec<index::Entry> = rows
+        .into_iter()
+        .map(|row| index::Entry {
+            media_type: row.media_type,
+            digest: row.digest,
+            size: row.size,
+            artifact_type: row.artifact_type.and_then(|text| MediaType::parse(&text).ok()),
+            annotations: row.annotations.and_then(|text| RawValue::from_string(text).ok()),
+        })
+        .collect();
+    Ok(index::render(&entries, artifact_type))
+}
+
+/// A media type, without the parameters that some clients add.
+fn media_type(text: &str) -> Result<MediaType> {
+    Ok(MediaType::parse(text.split(';').next().unwrap_or_default().trim())?)
+}
+
+async fn receive(body: Incoming) -> Result<bytes::Bytes> {
+    let collecting = tokio::time::timeout(RECEIVE, Limited::new(body, MAX_BYTES).collect()).await;
+    let collected = collecting.map_err(|_| Error::new(Reason::Truncated, "the manifest did not come in time"))?;
+    collected.map(|body| body.to_bytes()).map_err(|error| match error.downcast::<LengthLimitError>() {
+        Ok(_) => Error::new(Reason::TooLarge, format!("a manifest has at most {MAX_BYTES} bytes")),
+        Err(error) => Error::new(Reason::Truncated, "the manifest ended before its length").because(error),
+    })
+}
+
+fn created(asking: &Asking<'_>, pushed: &Pushed) -> Result<Response<Body>> {
+    let mut response = bare(StatusCode::CREATED);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, value(&asking.path(&format!("manifests/{}", pushed.digest)))?);
+    headers.insert(DIGEST, value(&pushed.digest.to_string())?);
+    if let Some(subject) = pushed.subject {
+        headers.insert(SUBJECT, value(&subject.to_string())?);
+    }
+    Ok(response)
+}
+
+fn describe(response: &mut Response<Body>, image: &Image) -> Result<()> {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, value(image.media_type.as_str())?);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(image.size));
+    headers.insert(DIGEST, value(&image.digest.to_string())?);
+    Ok(())
+}
