@@ -63,6 +63,28 @@ impl BlobStore {
         Ok(Self { root: root.into() })
     }
 
+    /// The id of the node whose disk this is, kept beside the objects; `new` becomes it if there is none.
+    ///
+    /// # Errors
+    /// When the disk fails, or the file is no id.
+    pub async fn node(&self, new: Uid) -> Result<Uid> {
+        let path = self.root.join("node");
+        blocking(move || match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Uid::parse(text.trim())?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let written = File::create_new(&path).and_then(|mut file| {
+                    file.write_all(new.to_string().as_bytes())?;
+                    file.sync_all()
+                });
+                let folder = path.parent().unwrap_or(&path);
+                written.and_then(|()| sync_folder(folder)).map_err(|e| at(&path, "write", e))?;
+                Ok(new)
+            }
+            Err(e) => Err(at(&path, "read", e)),
+        })
+        .await
+    }
+
     /// Where an object lies.
     #[must_use]
     pub fn path(&self, account: AccountId, uid: Uid) -> PathBuf {

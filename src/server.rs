@@ -1,6 +1,6 @@
 //! The composition root: puts a region together from its settings, opens its listeners, and takes it down again.
 
-use crate::api;
+use crate::api::service::{Clients, PeersOnly};
 use crate::blobs::BlobStore;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
@@ -8,15 +8,13 @@ use crate::domain::follow::Stream;
 use crate::domain::{self, App};
 use crate::error::{Error, Result};
 use crate::identity::Endpoint;
-use crate::keys::branch::BranchCache;
-use crate::keys::embedded::{Keyring, RootKey};
-use crate::keys::kms::Kms;
+use crate::keys::{BranchCache, EmbeddedKms, Kms, RootKey};
 use crate::listen::{self, Limits};
 use crate::names::AccountId;
 use crate::pb::replication::transport_service_server::TransportServiceServer;
 use crate::peer::{self, Peers, Transport};
 use crate::store::{self, Store};
-use crate::upstream::kms::AwsKms;
+use crate::upstream::{self, AwsKms};
 use crate::jobs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -57,8 +55,8 @@ impl Server {
         let listener = bind(settings.listen).await?;
         let address = listener.local_addr().map_err(Error::internal)?;
         let endpoints = endpoints(&settings, address)?;
-        let service = api::service(app.clone(), endpoints);
-        tasks.spawn(listen::serve(listener, None, service, Limits::client(), stop.clone()));
+        let service = Clients::new(app.clone(), tonic::service::Routes::default());
+        tasks.spawn(listen::serve(listener, None, Limits::client(), service, stop.clone()));
         tasks.spawn(jobs::sweep(app.clone(), settings.sweep, stop.clone()));
         let (ready, peer_address) = match &settings.peer {
             Some(peer) => join(&app, &settings, peer, &tasks, &stop).await?,
@@ -114,10 +112,14 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     make_private(&settings.data)?;
     let store = Store::open(&store_settings(settings), clock.clone()).await?;
     let blobs = BlobStore::open(&settings.data.join("blobs"))?;
-    let root = RootKey::open(&settings.data.join("root.key"))?;
+    let root = Arc::new(RootKey::load_or_create(&settings.data.join("root.key"))?);
     let kms: Arc<dyn Kms> = match &settings.kms {
-        config::Kms::Embedded => Arc::new(Keyring::new(root.clone(), Arc::new(store.clone()), clock.clone())),
-        config::Kms::Aws { endpoint } => Arc::new(AwsKms::connect(&settings.region, endpoint.as_deref()).await),
+        config::Kms::Embedded => Arc::new(EmbeddedKms::new(Arc::new(store.clone()), root.clone(), clock.clone())),
+        config::Kms::Aws { endpoint } => {
+            let aws =
+                upstream::Settings { region: settings.region.clone(), endpoint: endpoint.clone(), credentials: None };
+            Arc::new(AwsKms::new(aws).await)
+        }
     };
     let domain = domain::Settings {
         region: settings.region.clone(),
@@ -127,7 +129,8 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
         link_lease: settings.link_lease,
         endpoint: settings.endpoint.clone(),
     };
-    let app = App::new(store, blobs, kms, BranchCache::new(clock.clone()), root, clock, domain);
+    let branches = BranchCache::new(kms.clone(), clock.clone());
+    let app = App::new(store, blobs, kms, branches, root, clock, domain);
     app.claim_node().await?;
     Ok(Arc::new(app))
 }
@@ -182,8 +185,8 @@ async fn join(
         .max_decoding_message_size(peer::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(peer::MESSAGE_BYTES_MAX);
     let acceptor = tokio_rustls::TlsAcceptor::from(identity.server()?);
-    let service = api::peer_service(transport);
-    tasks.spawn(listen::serve(listener, Some(acceptor), service, Limits::peer(), stop.clone()));
+    let service = PeersOnly::new(transport);
+    tasks.spawn(listen::serve(listener, Some(acceptor), Limits::peer(), service, stop.clone()));
     tasks.spawn(jobs::replicate(app.clone(), peers.clone(), tasks.clone(), stop.clone()));
     let at_home = settings.home == settings.region;
     let (told, ready) = watch::channel(at_home);

@@ -6,6 +6,7 @@
 pub mod body;
 mod caller;
 pub mod oci;
+pub mod service;
 
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;

@@ -35,7 +35,45 @@ impl Apply for Found {
     }
 }
 
+/// Writes the node whose disk holds the blobs into a store that has none.
+struct Claim {
+    node: Uid,
+    region: Region,
+    now: crate::clock::Timestamp,
+}
+
+impl Apply for Claim {
+    type Out = (Uid, Region);
+    type Error = store::Error;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<(Uid, Region)>, store::Error> {
+        if let Some(known) = tx.node().await? {
+            return Ok(Done::Commit(known));
+        }
+        tx.node_insert(self.node, &self.region, self.now).await?;
+        Ok(Done::Commit((self.node, self.region.clone())))
+    }
+}
+
 impl App {
+    /// Makes sure that the store's blobs lie on this node's disk: a second node would answer for what it does not have.
+    ///
+    /// # Errors
+    /// When the store belongs to another node or region.
+    pub async fn claim_node(&self) -> Result<()> {
+        let own = self.blobs.node(self.clock.uid()).await?;
+        let claim = Claim { node: own, region: self.settings.region.clone(), now: self.clock.now() };
+        let (node, region) = self.store.write(Arc::new(claim)).await?;
+        if node != own {
+            let text = format!("the blobs of this store lie on the disk of node {node}, this is node {own}; more nodes need blobs in S3");
+            return Err(Error::invalid("blobs", text));
+        }
+        if region != self.settings.region {
+            return Err(Error::invalid("region", format!("this store is region {region}'s, not {}'s", self.settings.region)));
+        }
+        Ok(())
+    }
+
     /// Makes the organization known here, once, and loads the token keys.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// The version of the protocol.
 const PROTOCOL: u32 = 1;
@@ -350,6 +350,14 @@ fn stand(state: State, offset: u64) -> pb::PutBlobResponse {
     pb::PutBlobResponse { state: state.into(), offset: i64::try_from(offset).unwrap_or(i64::MAX) }
 }
 
+/// What a peer hears of an error: enough to know whether to try again, and what to tell its operator.
 fn status(error: &Error) -> Status {
-    crate::api::grpc::status::status(error)
+    let code = match error.reason {
+        Reason::DataLoss => Code::DataLoss,
+        Reason::CallerUnknown | Reason::CredentialsExpired => Code::Unauthenticated,
+        Reason::AccessDenied => Code::PermissionDenied,
+        reason if reason.retryable() => Code::Unavailable,
+        _ => Code::FailedPrecondition,
+    };
+    Status::new(code, &*error.message)
 }

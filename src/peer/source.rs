@@ -11,7 +11,7 @@ use crate::domain::replication::receipt::{Receipt, verify_signature};
 use crate::domain::replication::source::{Batch, LEASE, Settled};
 use crate::domain::replication::{ImageChange, NeededBlob};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Digest, Uid};
+use crate::names::{AccountId, Digest, MediaType, Uid};
 use crate::pb::replication as pb;
 use crate::pb::replication::put_blob_response::State;
 use crate::pb::replication::transport_service_client::TransportServiceClient;
@@ -296,12 +296,14 @@ impl Route {
         range: std::ops::Range<u64>,
         pieces: mpsc::Sender<pb::PutBlobRequest>,
     ) -> Result<()> {
-        for (at, chunk) in reader.plan(range).into_iter().enumerate() {
-            let mut bytes = reader.read(chunk).await?;
-            if at == 0 {
-                bytes = self.app.faults.on_send(bytes);
+        let mut first = true;
+        for chunk in reader.plan(range)? {
+            for mut bytes in reader.read(chunk).await? {
+                if std::mem::take(&mut first) {
+                    bytes = self.app.faults.on_send(bytes);
+                }
+                piece(&pieces, pb::put_blob_request::Piece::Data(bytes)).await?;
             }
-            piece(&pieces, pb::put_blob_request::Piece::Data(bytes)).await?;
         }
         Ok(())
     }
@@ -336,7 +338,8 @@ fn ended(blob: &NeededBlob, last: &pb::PutBlobResponse) -> Result<()> {
 
 fn lost_of<'a>(change: &ImageChange, lost: &'a HashMap<Digest, Error>) -> Option<&'a Error> {
     change.manifests.iter().find_map(|sent| {
-        let raw = RawManifest::new(Some(&sent.media_type), sent.bytes.clone()).ok()?;
+        let media_type = MediaType::parse(&sent.media_type).ok()?;
+        let raw = RawManifest::new(sent.bytes.clone(), Some(media_type), Some(sent.digest)).ok()?;
         let manifest = Manifest::parse(&raw).ok()?;
         manifest.config.iter().chain(&manifest.layers).find_map(|descriptor| lost.get(&descriptor.digest))
     })

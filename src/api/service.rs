@@ -1,0 +1,110 @@
+//! The services behind the two ports: everything clients may ask on one, replication between regions on the other.
+
+use super::body::{self, Body};
+use super::{Surface, oci, surface};
+use crate::domain::App;
+use crate::error::Error;
+use crate::pb::replication::transport_service_server::TransportServiceServer;
+use crate::peer::Transport;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tonic::service::Routes;
+use tower::Service;
+
+/// An answer that is being made.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// What clients may ask: gRPC, the OCI API, the probes.
+#[derive(Clone)]
+pub struct Clients {
+    app: Arc<App>,
+    grpc: Routes,
+}
+
+impl Clients {
+    /// The service with these gRPC routes.
+    #[must_use]
+    pub fn new(app: Arc<App>, grpc: Routes) -> Self {
+        Self { app, grpc }
+    }
+}
+
+impl Service<Request<Incoming>> for Clients {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Answering {
+        let (parts, body) = request.into_parts();
+        let surface = surface(&parts);
+        let request = Request::from_parts(parts, body);
+        let (app, grpc) = (self.app.clone(), self.grpc.clone());
+        Box::pin(async move {
+            Ok(match surface {
+                Some(Surface::Grpc) => routed(grpc, request).await,
+                Some(Surface::Oci) => oci::handle(&app, request).await,
+                Some(Surface::Probe) => probe(&app, request.uri().path()),
+                // The AWS wire has its own front door in a later release.
+                Some(Surface::Aws) | None => bare(StatusCode::NOT_FOUND),
+            })
+        })
+    }
+}
+
+/// What peers may ask: replication, and nothing else.
+#[derive(Clone)]
+pub struct PeersOnly(Routes);
+
+impl PeersOnly {
+    /// The service around the transport.
+    #[must_use]
+    pub fn new(transport: TransportServiceServer<Transport>) -> Self {
+        Self(Routes::new(transport))
+    }
+}
+
+impl Service<Request<Incoming>> for PeersOnly {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Answering {
+        let routes = self.0.clone();
+        Box::pin(async move { Ok(routed(routes, request).await) })
+    }
+}
+
+async fn routed(mut routes: Routes, request: Request<Incoming>) -> Response<Body> {
+    match routes.call(request).await {
+        Ok(response) => response.map(|body| body.map_err(Error::internal).boxed_unsync()),
+        Err(never) => match never {},
+    }
+}
+
+/// Alive is the process; ready is a process that knows its organization.
+fn probe(app: &App, path: &str) -> Response<Body> {
+    if path == "/livez" || app.token_keys().is_ok() {
+        return Response::new(body::full("ok\n"));
+    }
+    bare(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn bare(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,5 @@
+//! One binary over the whole product: a module for each capability, real servers on ports of their own.
+
+mod conformance_kms;
+mod harness;
+mod push_pull;
