@@ -118,9 +118,9 @@ pub enum Error {
     #[error("the manifest's digest is {actual}, not {claimed}")]
     Digest {
         /// What the request says.
-        claimed: Digest,
+        claimed: Box<Digest>,
         /// What the bytes say.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// No UTF-8.
     #[error("the manifest is not UTF-8")]
@@ -190,7 +190,7 @@ impl RawManifest {
         }
         let digest = Digest::hash(claimed.map_or(Algorithm::Sha256, |digest| digest.algorithm()), &bytes);
         if let Some(claimed) = claimed.filter(|claimed| *claimed != digest) {
-            return Err(Error::Digest { claimed, actual: digest });
+            return Err(Error::Digest { claimed: Box::new(claimed), actual: Box::new(digest) });
         }
         let media_type = match declared {
             Some(declared) => declared,

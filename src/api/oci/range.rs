@@ -124,7 +124,6 @@ impl Spec {
             Self::Suffix(0) => return Wanted::Unsatisfiable,
             Self::Suffix(length) => (size.saturating_sub(length), u64::MAX),
             Self::From(first) => (first, u64::MAX),
-            Self::Between(first, last) if first > last => return Wanted::Unsatisfiable,
             Self::Between(first, last) => (first, last),
         };
         let end = size.checked_sub(1).filter(|end| first <= *end);

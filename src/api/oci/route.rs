@@ -365,14 +365,14 @@ fn new_tags(reference: &Reference, query: &Query<'_>) -> Result<Vec<Tag>, Error>
         Reference::Tag(_) if !values.is_empty() => {
             Err(parameter("tag", "goes with a manifest pushed by its digest only"))
         }
-        _ if values.len() > MAX_TAGS => Err(parameter("tag", format!("at most {MAX_TAGS} of them"))),
+        _ if values.len() > MAX_TAGS => Err(parameter("tag", &format!("at most {MAX_TAGS} of them"))),
         _ => values.into_iter().map(|tag| Tag::parse(tag).map_err(Error::Tag)).collect(),
     }
 }
 
 fn tags(query: &Query<'_>) -> Result<Action, Error> {
     let last = query.one("last")?.filter(|last| !last.is_empty());
-    let last = last.map(|last| Tag::parse(last).map_err(|error| parameter("last", error))).transpose()?;
+    let last = last.map(|last| Tag::parse(last).map_err(|error| parameter("last", &error))).transpose()?;
     Ok(Action::Tags { n: query.one("n")?.map(page).transpose()?, last })
 }
 
@@ -387,7 +387,7 @@ fn page(text: &str) -> Result<u32, Error> {
 fn referrers(text: &str, query: &Query<'_>) -> Result<Action, Error> {
     let artifact_type = query.one("artifactType")?.filter(|kind| !kind.is_empty());
     let artifact_type = artifact_type
-        .map(|kind| MediaType::parse(kind).map_err(|error| parameter("artifactType", error)))
+        .map(|kind| MediaType::parse(kind).map_err(|error| parameter("artifactType", &error)))
         .transpose()?;
     Ok(Action::Referrers { digest: digest(&query::decode(text)?)?, artifact_type })
 }
@@ -409,7 +409,7 @@ fn algorithm(text: &str) -> Result<Algorithm, Error> {
     known.ok_or_else(|| parameter("digest-algorithm", "sha256 or sha512"))
 }
 
-fn parameter(name: &'static str, rule: impl ToString) -> Error {
+fn parameter(name: &'static str, rule: &(impl ToString + ?Sized)) -> Error {
     Error::Parameter { name, rule: rule.to_string() }
 }
 

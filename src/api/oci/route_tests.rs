@@ -86,8 +86,8 @@ fn actions() -> Vec<(&'static str, String, Action)> {
 
 #[test]
 fn every_action_is_found_under_both_forms_of_address_and_any_repository_name() {
-    for name in ["app", "team/app", "a/blobs/uploads", "a/manifests/b", "tags/list", "blobs", "referrers/x/_/y"] {
-        let Ok(parsed) = RepositoryName::parse(name) else { continue };
+    for name in ["app", "team/app", "a/blobs/uploads", "a/manifests/b", "tags/list", "blobs", "x/referrers/v2/y"] {
+        let parsed = RepositoryName::parse(name).unwrap();
         for (method, path, action) in actions() {
             let plain = format!("/v2/111122223333/{name}/{}", path.replace("FROM", "111122223333%2Fbase"));
             let ecr = format!("/v2/{name}/{}", path.replace("FROM", "base"));
