@@ -103,8 +103,16 @@ impl Engine {
         self.pool.close();
     }
 
-    /// Begins a transaction, passing over connections that died while they rested.
+    /// Begins a transaction within a bounded time.
     async fn begin(&self, begin: &'static str, patience: Duration) -> Result<Session, Error> {
+        match timeout(BEGIN_WAIT, self.begin_on_any(begin, patience)).await {
+            Ok(begun) => begun,
+            Err(elapsed) => Err(Error::new("BEGIN", Kind::Unavailable).because(elapsed)),
+        }
+    }
+
+    /// Begins a transaction, passing over connections that died while they rested.
+    async fn begin_on_any(&self, begin: &'static str, patience: Duration) -> Result<Session, Error> {
         let mut last = Error::new("BEGIN", Kind::Unavailable);
         for _ in 0..=self.pool.status().max_size {
             let client = self.pool.get().await.map_err(unpooled)?;
@@ -332,9 +340,11 @@ const ANSWER_GRACE: Duration = Duration::from_secs(5);
 const IDLE_WAIT: Duration = Duration::from_secs(60);
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 const POOL_WAIT: Duration = Duration::from_secs(5);
+/// How long it may take to find a connection that begins a transaction.
+const BEGIN_WAIT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Re-runs of a write that loses against others.
 const TRIES_MAX: u32 = 20;
 /// Doubled by every loss, and jittered.
-const BACK_OFF: Duration = Duration::from_millis(1);
+const BACK_OFF: Duration = Duration::from_millis(4);
 const BACK_OFF_MAX: Duration = Duration::from_millis(250);
