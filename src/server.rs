@@ -103,7 +103,7 @@ impl Server {
         if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
             tracing::warn!("work in flight was cut after {} seconds", DRAIN.as_secs());
         }
-        self.app.gate().flush().await;
+        self.app.close().await;
     }
 }
 

@@ -92,10 +92,10 @@ impl App {
         }
     }
 
-    /// The gate, for the surfaces' own needs such as flushing audit rows at shutdown.
-    #[must_use]
-    pub fn gate(&self) -> &Gate {
-        &self.gate
+    /// Writes the audit rows that wait, and lets go of the store; what is asked after it is refused.
+    pub async fn close(&self) {
+        self.gate.flush().await;
+        self.store.clone().close().await;
     }
 
     /// The clock.

@@ -246,7 +246,7 @@ impl App {
         let open = self.open_upload(ctx, CLIENT, address, uid).await?;
         check_order(&open, from)?;
         let received = self.receive(ctx, CLIENT, open, body, None).await?;
-        self.close(ctx, CLIENT, received, digest, None).await
+        self.complete(ctx, CLIENT, received, digest, None).await
     }
 
     /// Drops an upload with its bytes.
@@ -337,7 +337,7 @@ impl App {
     }
 
     /// Verifies a received upload and links it into the repository.
-    pub(crate) async fn close(
+    pub(crate) async fn complete(
         &self,
         ctx: &Ctx,
         ops: Ops,

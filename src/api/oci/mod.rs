@@ -77,6 +77,7 @@ pub async fn handle(app: &Arc<App>, request: Request<Incoming>) -> Response<Body
         Err(error) => Err(error.into()),
     };
     let mut response = answered.unwrap_or_else(|error| {
+        let error = unproven(&ctx, error);
         let spoiled = (error.reason != Reason::CallerUnknown || !matches!(ctx.caller, Caller::Anonymous)).then_some("invalid_token");
         let challenge = Challenge::for_host(&host, secure, scope, spoiled);
         log(&ctx, &error);
@@ -121,6 +122,16 @@ async fn answer(
         Action::Referrers { digest, artifact_type } => {
             manifests::referrers(&asking, *digest, artifact_type.as_ref()).await
         }
+    }
+}
+
+/// Who has not said who it is, is asked to before it is refused.
+fn unproven(ctx: &Ctx, error: Error) -> Error {
+    match (&ctx.caller, error.reason) {
+        (Caller::Anonymous, Reason::AccessDenied) => {
+            Error::new(Reason::CallerUnknown, "log in first: user AWS with a registry password")
+        }
+        _ => error,
     }
 }
 

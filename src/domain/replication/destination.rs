@@ -253,7 +253,7 @@ impl App {
     ) -> Result<()> {
         let Arrival { open, digest, source, ctx } = arrival;
         let received = self.receive(&ctx, REPLICATION, open, body, Some(durable)).await?;
-        self.close(&ctx, REPLICATION, received, digest, Some(source)).await.map_err(|error| match error.reason {
+        self.complete(&ctx, REPLICATION, received, digest, Some(source)).await.map_err(|error| match error.reason {
             Reason::DigestMismatch => {
                 let text = format!("blob {digest} arrived damaged: {}", error.message);
                 Error::new(Reason::DataLoss, text).with("digest", digest)
