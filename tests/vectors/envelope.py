@@ -426,7 +426,7 @@ def make_kms():
 
 def write(path):
     first, following = CSS - HEADER - TAG, CSS - TAG
-    lengths = [0, 1, first - 1, first, first + 1, first + following, first + following + 1, 5 * following + 17]
+    lengths = [0, 1, first - 1, first, first + 1, first + following, first + following + 1, 5 * following + 17, 20 * following + 5]
     blobs = [make_blob(f"length {n}", [n]) for n in lengths]
     blobs.append(make_blob("one", [200_000]))
     blobs.append(make_blob("many", [70_000, 70_000, 33]))
