@@ -309,10 +309,8 @@ mod tests {
     }
 
     fn refusal<T>(result: Result<T>) -> Option<Refusal> {
-        match result {
-            Err(Error::Kms { refusal, .. }) => Some(refusal),
-            _ => None,
-        }
+        let Error::Kms { refusal, .. } = result.err()? else { return None };
+        Some(refusal)
     }
 
     #[tokio::test]
@@ -389,14 +387,20 @@ mod tests {
     async fn an_answer_that_comes_after_its_key_was_forgotten_is_not_kept() {
         let kms = Slow::with_open_doors(0);
         let cache = Arc::new(BranchCache::new(kms.clone(), Clock::system()));
-        let early = tokio::spawn({
+        let get = || {
             let cache = cache.clone();
-            async move { cache.get(&branch(1, "a")).await }
-        });
+            tokio::spawn(async move { cache.get(&branch(1, "a")).await })
+        };
+        let early = get();
         tokio::time::sleep(Duration::from_millis(20)).await;
         cache.forget_key(&arn("kms", "key/a"));
+        let late = get();
+        tokio::time::sleep(Duration::from_millis(20)).await;
         kms.doors.add_permits(1);
-        assert!(early.await.unwrap().is_ok());
+        assert!(early.await.unwrap().is_ok(), "it was asked for before");
+        kms.refuse.store(true, Ordering::SeqCst);
+        kms.doors.add_permits(1);
+        assert_eq!(refusal(late.await.unwrap()), Some(Refusal::Disabled));
         assert!(cache.is_empty());
     }
 

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_stored_checkpoint_of_an_older_release_is_still_read() {
-        // SHA-256 after the 64 bytes `a…a` and with `bc` pending; made by the vectors' own SHA-256.
+        // SHA-256 after 64 bytes `a` and with `bc` pending, computed without the hash library.
         let stored = hex::decode(include_str!("../../tests/vectors/checkpoint-v1.hex").trim()).unwrap();
         let (hash, length) = decode(&stored).unwrap();
         assert_eq!(length, 66);

@@ -281,10 +281,8 @@ mod tests {
     }
 
     fn refusal<T>(result: Result<T, Error>) -> Option<Refusal> {
-        match result {
-            Err(Error::Kms { refusal, .. }) => Some(refusal),
-            _ => None,
-        }
+        let Error::Kms { refusal, .. } = result.err()? else { return None };
+        Some(refusal)
     }
 
     #[tokio::test]

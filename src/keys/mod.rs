@@ -47,6 +47,4 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[path = "../../tests/it/conformance_kms.rs"]
 mod conformance;
 #[cfg(test)]
-mod tamper;
-#[cfg(test)]
 mod vectors;

@@ -53,8 +53,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Attempts of one call.
 const ATTEMPTS: u32 = 3;
-/// The most keys of a region that are looked through for an account's.
-const MAX_KEYS: usize = 1_000;
+/// The most keys of a region that are looked through for an account's: one page, the largest AWS gives.
+const MAX_KEYS: i32 = 1_000;
 /// The tag that says for which account of ours a key was made: one AWS account may serve several.
 const ACCOUNT_TAG: &str = "transship:account";
 
@@ -102,22 +102,15 @@ impl AwsKms {
     }
 
     async fn all_keys(&self) -> Result<Vec<Arn>> {
-        let (mut arns, mut marker) = (Vec::new(), None);
-        loop {
-            let page = self.client.list_keys().set_marker(marker).send().await;
-            let page = page.map_err(|error| refused("ListKeys", &self.region, error))?;
-            for key in page.keys.unwrap_or_default() {
-                arns.push(parse_arn("ListKeys", key.key_arn())?);
-            }
-            if arns.len() > MAX_KEYS {
-                return Err(Error::TooLarge { what: "number of KMS keys in the region", limit: MAX_KEYS as u64 });
-            }
-            // Each page but the last has keys, so the limit ends this loop whatever AWS answers.
-            marker = page.next_marker.filter(|_| page.truncated);
-            if marker.is_none() {
-                return Ok(arns);
-            }
+        let page = self.client.list_keys().limit(MAX_KEYS).send().await;
+        let page = page.map_err(|error| refused("ListKeys", &self.region, error))?;
+        if page.truncated {
+            return Err(Error::TooLarge {
+                what: "number of KMS keys in the region",
+                limit: MAX_KEYS.unsigned_abs().into(),
+            });
         }
+        page.keys.unwrap_or_default().iter().map(|key| parse_arn("ListKeys", key.key_arn())).collect()
     }
 }
 

@@ -290,7 +290,7 @@ async fn the_embedded_keyring_keeps_the_contract() {
     run(&fixture(&kms), &[]).await;
 }
 
-/// What moto 5.2.5 does otherwise than AWS: it knows no IncorrectKeyException, ignores SourceKeyId, and fails to find
+/// What moto 5.2.5 does otherwise than AWS: it knows no `IncorrectKeyException`, ignores `SourceKeyId`, and fails to find
 /// a key by its ARN when it is to be disabled (by its id it would, and the key would go on working).
 const MOTO: Deviations = &[
     ("another_key_is_refused", "AccessDeniedException"),

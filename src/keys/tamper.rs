@@ -1,1 +1,0 @@
-//! Ten ways to change a stored blob, each refused.
