@@ -112,7 +112,7 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     make_private(&settings.data)?;
     let store = Store::open(&store_settings(settings), clock.clone()).await?;
     let blobs = BlobStore::open(&settings.data.join("blobs"))?;
-    let root = Arc::new(RootKey::load_or_create(&settings.data.join("root.key"))?);
+    let root = Arc::new(root_key(&settings.data)?);
     let kms: Arc<dyn Kms> = match &settings.kms {
         config::Kms::Embedded => Arc::new(EmbeddedKms::new(Arc::new(store.clone()), root.clone(), clock.clone())),
         config::Kms::Aws { endpoint } => {
@@ -133,6 +133,13 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     let app = App::new(store, blobs, kms, branches, root, clock, domain);
     app.claim_node().await?;
     Ok(Arc::new(app))
+}
+
+/// The root key; made only beside a store that is made too, for a lost key must not be replaced in silence.
+fn root_key(data: &Path) -> Result<RootKey> {
+    let path = data.join("root.key");
+    let known = data.join("blobs").join("node").exists();
+    Ok(if known { RootKey::load(&path)? } else { RootKey::load_or_create(&path)? })
 }
 
 fn store_settings(settings: &Settings) -> store::Settings {
@@ -235,7 +242,8 @@ async fn first_accounts(app: &App, settings: &Settings) -> Result<()> {
 }
 
 /// The number of an account that is made by name: the same name has the same number in every new organization.
-fn account_id(name: &str) -> AccountId {
+#[must_use]
+pub fn account_id(name: &str) -> AccountId {
     let digest = crate::names::Digest::of(name.as_bytes());
     let mut first = [0; 8];
     first.copy_from_slice(&digest.bytes()[..8]);

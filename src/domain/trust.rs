@@ -261,6 +261,14 @@ impl App {
         Ok(Assumed { credentials, expires_at: session.expires_at, arn: principal.arn(), id: session.id })
     }
 
+    /// The unique id of a user or role, if there is one.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn unique_id(&self, name: &PrincipalName) -> Result<Option<Arc<str>>> {
+        Ok(self.store.snapshot().await?.tx().principal(name).await?.map(|row| row.unique_id))
+    }
+
     /// Who the caller is.
     ///
     /// # Errors

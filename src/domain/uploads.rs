@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Gate, Object, Repository, RepositoryAddress};
-use crate::keys::{self, BranchKey, DataKey, Part, SEGMENT_SIZE, Sealer, UploadWrap};
+use crate::keys::{self, BranchKey, DataKey, Part, RootKey, SEGMENT_SIZE, Sealer, UploadWrap};
 use crate::names::{AccountId, Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
@@ -28,6 +28,9 @@ use tokio::task::JoinHandle;
 const OPEN_MAX: i64 = 1_000;
 /// How long the next bytes of a body may take; slow networks send something in half a minute.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// What an upload's hash state is sealed for.
+const HASH_STATE: &str = "upload-hash-state";
 
 /// What a request to open an upload led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,7 +301,7 @@ impl App {
         told: Option<&watch::Sender<u64>>,
     ) -> Result<Received> {
         let parts = Part::decode_table(&open.row.parts)?;
-        let sealer = sealer(&open, &parts)?;
+        let sealer = self.sealer(&open, &parts)?;
         let account = open.repository.account;
         let mut writer = self.blobs.append(account, open.row.blob, sealer, &parts).await?;
         let mut ledger = Ledger::new(self, ctx, ops, &open, told);
@@ -319,6 +322,15 @@ impl App {
         }
         let durable = ledger.settled().await?;
         Ok(Received { open, writer, durable })
+    }
+
+    fn sealer(&self, open: &Open, parts: &[Part]) -> Result<Sealer> {
+        let (account, blob, state) = (open.repository.account, open.row.blob, &open.row.hash_state);
+        if state.is_empty() {
+            return Ok(Sealer::new(&open.data_key, account, blob));
+        }
+        let state = self.root.open(HASH_STATE, open.row.uid.bytes(), state)?;
+        Ok(Sealer::resume(&open.data_key, account, blob, state.expose(), parts.to_vec())?)
     }
 
     /// Makes the rest of a received body durable; answers how far the upload is.
@@ -471,6 +483,7 @@ impl App {
 /// Commits parts one after another while the next is being written.
 struct Ledger<'a> {
     gate: Gate,
+    root: Arc<RootKey>,
     ctx: &'a Ctx,
     op: Op,
     address: RepositoryAddress,
@@ -485,6 +498,7 @@ impl<'a> Ledger<'a> {
     fn new(app: &App, ctx: &'a Ctx, ops: Ops, open: &Open, told: Option<&'a watch::Sender<u64>>) -> Self {
         Self {
             gate: app.gate.clone(),
+            root: app.root.clone(),
             ctx,
             op: ops.part,
             address: RepositoryAddress::whole(&open.repository.address),
@@ -499,11 +513,13 @@ impl<'a> Ledger<'a> {
     async fn commit(&mut self, unsynced: Unsynced) -> Result<()> {
         self.settled().await?;
         let (gate, mut ctx, op, address) = (self.gate.clone(), self.ctx.clone(), self.op, self.address.clone());
-        let (uid, from, ttl) = (self.uid, self.durable, self.ttl);
+        let (uid, from, ttl, root) = (self.uid, self.durable, self.ttl, self.root.clone());
         self.committing = Some(tokio::spawn(async move {
             let (parts, size, hash_state) = unsynced.sync().await?;
             // Judged as of now: a right that ended in the middle of an upload ends it.
             ctx.now = gate.now();
+            // The hash state holds up to 63 bytes of plaintext, and nothing unsealed is kept.
+            let hash_state = root.seal(HASH_STATE, uid.bytes(), &hash_state)?;
             let to = Progress { size, parts: Part::encode_table(&parts), hash_state };
             let change = AdvanceUpload { uid, from, to, expires_at: ctx.now.plus(ttl) };
             gate.write(&ctx, op, &address, change).await?;
@@ -521,14 +537,6 @@ impl<'a> Ledger<'a> {
         }
         Ok(self.durable)
     }
-}
-
-fn sealer(open: &Open, parts: &[Part]) -> Result<Sealer> {
-    let (account, blob) = (open.repository.account, open.row.blob);
-    if open.row.hash_state.is_empty() {
-        return Ok(Sealer::new(&open.data_key, account, blob));
-    }
-    Ok(Sealer::resume(&open.data_key, account, blob, &open.row.hash_state, parts.to_vec())?)
 }
 
 /// Bytes from a body, up to a batch; none at its end.

@@ -6,20 +6,23 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
+use transship::clock::Clock;
 use transship::config::Settings;
-use transship::ctx::{Caller, Principal};
+use transship::ctx::{Caller, Ctx, Principal};
 use transship::domain::App;
-use transship::names::{AccountId, PrincipalKind, PrincipalName};
+use transship::names::{AccountId, PrincipalKind, PrincipalName, Uid};
 use transship::server::Server;
 
-/// A region with accounts `dev` and `prod`, in a folder that goes with it.
+/// A region with accounts `dev` and `prod`, in a folder of its own.
 pub struct Region {
     pub server: Server,
     pub base: String,
-    pub folder: TempDir,
+    pub folder: Arc<TempDir>,
     settings: Settings,
 }
 
@@ -42,15 +45,29 @@ impl Answer {
 
 impl Region {
     pub async fn start() -> Self {
+        Self::configured("").await
+    }
+
+    /// A region with more lines in its configuration.
+    pub async fn configured(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("config.toml");
         let text = format!(
-            "listen = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n[registry]\ncreate_on_push = true\n",
+            "listen = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n{more}\n[registry]\ncreate_on_push = true\n",
             folder.path().join("data")
         );
+        Self::open(Arc::new(folder), &text).await
+    }
+
+    async fn open(folder: Arc<TempDir>, text: &str) -> Self {
+        let config = folder.path().join("config.toml");
         std::fs::write(&config, text).unwrap();
         let settings = Settings::load(Some(&config), &BTreeMap::new()).unwrap();
-        let server = Server::start(settings.clone()).await.unwrap();
+        Self::serve(folder, settings).await
+    }
+
+    async fn serve(folder: Arc<TempDir>, settings: Settings) -> Self {
+        let mut server = Server::start(settings.clone()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), server.ready()).await.expect("the region becomes ready");
         let base = format!("http://{}", server.address());
         Self { server, base, folder, settings }
     }
@@ -59,54 +76,141 @@ impl Region {
     pub async fn restart(self) -> Self {
         let Self { server, folder, settings, .. } = self;
         server.stop().await;
-        let server = Server::start(settings.clone()).await.unwrap();
-        let base = format!("http://{}", server.address());
-        Self { server, base, folder, settings }
+        Self::serve(folder, settings).await
+    }
+
+    /// A caller with the registry password of an account's admin.
+    pub async fn http(&self, account: &str) -> Http {
+        Http::new(&self.base, Some(self.password(account).await))
     }
 
     pub fn app(&self) -> &Arc<App> {
         self.server.app()
     }
 
-    /// An account's number, by its name.
+    /// An account's number, by its name; the same in every organization.
     pub fn account(&self, name: &str) -> AccountId {
-        let bytes = std::fs::read(self.folder.path().join("data/bootstrap.json")).unwrap();
-        let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        let accounts = document["accounts"].as_array().unwrap();
-        let found = accounts.iter().find(|account| account["name"] == name).unwrap();
-        AccountId::parse(found["id"].as_str().unwrap()).unwrap()
+        transship::server::account_id(name)
     }
 
     /// A registry password for an account's admin.
     pub async fn password(&self, account: &str) -> String {
-        let name = PrincipalName {
-            account: self.account(account),
-            kind: PrincipalKind::User,
-            name: "admin".into(),
-        };
-        let mut ctx = self.app().system("bootstrap");
-        let row = self
-            .app()
-            .list_principals(&self.as_admin(account).await, name.account, "", transship::names::PageSize::clamp(10))
-            .await
-            .unwrap();
-        let unique_id = row.iter().find(|row| row.name == name).unwrap().unique_id.clone();
-        ctx.caller = Caller::Principal(Arc::new(Principal { name, unique_id, session: None }));
+        let ctx = self.admin(account).await;
         self.app().authorization_token(&ctx).await.unwrap().text.expose().clone()
     }
 
-    /// The context of an account's admin.
-    pub async fn as_admin(&self, account: &str) -> transship::ctx::Ctx {
-        use transship::identity::Directory;
-        let bytes = std::fs::read(self.folder.path().join("data/bootstrap.json")).unwrap();
-        let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        let accounts = document["accounts"].as_array().unwrap();
-        let found = accounts.iter().find(|known| known["name"] == account).unwrap();
-        let key = self.app().access_key(found["access_key_id"].as_str().unwrap()).await.unwrap().unwrap();
-        let principal = Principal { name: key.principal, unique_id: key.unique_id, session: None };
-        let mut ctx = self.app().system("bootstrap");
-        ctx.caller = Caller::Principal(Arc::new(principal));
-        ctx
+    /// The context of an account's admin, as of now.
+    pub async fn admin(&self, account: &str) -> Ctx {
+        let name =
+            PrincipalName { account: self.account(account), kind: PrincipalKind::User, name: "admin".into() };
+        self.caller(name).await
+    }
+
+    /// The context of a user, or of a role by a session without constraints.
+    pub async fn caller(&self, name: PrincipalName) -> Ctx {
+        let unique_id = self.app().unique_id(&name).await.unwrap().expect("the principal is there");
+        let principal = Principal { name, unique_id, session: None };
+        Ctx { caller: Caller::Principal(Arc::new(principal)), ..self.app().system("test") }
+    }
+}
+
+/// Several regions of one organization, the first its home.
+pub struct Organization {
+    pub regions: Vec<Region>,
+    pub folder: Arc<TempDir>,
+}
+
+impl Organization {
+    pub async fn start(names: &[&str]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let uid = Clock::system().uid();
+        let authority = Authority::new();
+        std::fs::write(folder.path().join("ca.pem"), authority.certificate()).unwrap();
+        let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
+        let mut regions = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            let own = Arc::new(tempfile::tempdir().unwrap());
+            let (certificate, key) = authority.region(uid, name);
+            std::fs::write(own.path().join("region.pem"), certificate).unwrap();
+            std::fs::write(own.path().join("region.key.pem"), key).unwrap();
+            let peers: String = (0..names.len())
+                .filter(|other| *other != at)
+                .map(|other| format!("[[peers]]\nregion = {:?}\naddress = \"127.0.0.1:{}\"\n", names[other], ports[other]))
+                .collect();
+            let text = format!(
+                "region = {name:?}\nlisten = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n\
+                 [organization]\nuid = \"{uid}\"\nhome = {:?}\n[registry]\ncreate_on_push = true\n\
+                 [limits]\nsweep_secs = 1\n\
+                 [peer]\nlisten = \"127.0.0.1:{}\"\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n{peers}",
+                own.path().join("data"),
+                names[0],
+                ports[at],
+                folder.path().join("ca.pem"),
+                own.path().join("region.pem"),
+                own.path().join("region.key.pem"),
+            );
+            regions.push(Region::open(own, &text).await);
+        }
+        Self { regions, folder }
+    }
+}
+
+/// A certificate authority for tests.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Certificate and key of a region, PEM.
+    pub fn region(&self, organization: Uid, region: &str) -> (String, String) {
+        self.region_until(organization, region, rcgen::date_time_ymd(2100, 1, 1))
+    }
+
+    /// The same with an end.
+    pub fn region_until(
+        &self,
+        organization: Uid,
+        region: &str,
+        end: time::OffsetDateTime,
+    ) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![format!("{region}.region.transship.internal")]).unwrap();
+        let uri = transship::peer::region_uri(organization, &transship::names::Region::parse(region).unwrap());
+        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_after = end;
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+/// A port that nobody has just now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until a condition holds; says what it waited for when it never does.
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "waited 30 s for: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -153,4 +257,36 @@ impl Http {
         assert_eq!(done.status, StatusCode::CREATED, "{}", done.text());
         digest
     }
+
+    /// Pushes an image of these layers under a tag or digest; answers its digest.
+    pub async fn push_image(&self, repository: &str, reference: &str, layers: &[&[u8]]) -> String {
+        let config = self.push_blob(repository, b"{}").await;
+        let mut described = Vec::new();
+        for layer in layers {
+            let digest = self.push_blob(repository, layer).await;
+            described.push(serde_json::json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": layer.len(),
+            }));
+        }
+        let manifest = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+            "layers": described,
+        });
+        self.put_manifest(repository, reference, MANIFEST, &manifest.to_string()).await
+    }
+
+    /// Puts a manifest; answers its digest.
+    pub async fn put_manifest(&self, repository: &str, reference: &str, media_type: &str, text: &str) -> String {
+        let digest = transship::names::Digest::of(text.as_bytes()).to_string();
+        let reference = if reference.is_empty() { &digest } else { reference };
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        let put = self.call(Method::PUT, &path, &[("content-type", media_type)], text.to_owned()).await;
+        assert_eq!(put.status, StatusCode::CREATED, "{}", put.text());
+        digest
+    }
 }
+
+/// The media type of an OCI image manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -3,3 +3,4 @@
 mod conformance_kms;
 mod harness;
 mod push_pull;
+mod replication;
