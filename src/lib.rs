@@ -5,6 +5,7 @@
 pub mod api;
 pub mod authz;
 pub mod blobs;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod ctx;

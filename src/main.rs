@@ -1,1 +1,8 @@
-fn main() {}
+//! The `transship` program.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    transship::cli::Cli::parse().run()
+}

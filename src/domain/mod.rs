@@ -98,6 +98,12 @@ impl App {
         self.store.clone().close().await;
     }
 
+    /// The faults that tests inject.
+    #[must_use]
+    pub fn faults(&self) -> &replication::Faults {
+        &self.faults
+    }
+
     /// The clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {

@@ -1,0 +1,77 @@
+//! `transship serve`: runs one region until it is told to stop.
+
+use crate::config::{Environment, Settings};
+use crate::server::Server;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// What the server logs unless `RUST_LOG` says otherwise. Clients of AWS log credentials at trace, so never that.
+const LOG: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn,h2=warn,tower=warn";
+
+/// Runs a region.
+#[derive(clap::Args, Debug)]
+pub struct Serve {
+    /// The configuration file; with none, a registry on 127.0.0.1:5000 with its data in ./transship-data.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Serve {
+    /// Serves until SIGTERM or SIGINT; then drains.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+        let settings = match Settings::load(self.config.as_deref(), &Environment) {
+            Ok(settings) => settings,
+            Err(error) => return fail(&error.to_string()),
+        };
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(&format!("the runtime cannot start: {error}")),
+        };
+        match runtime.block_on(serve(settings)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("{error:?}")),
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> crate::error::Result<()> {
+    let signals = |kind| signal(kind).map_err(crate::error::Error::internal);
+    let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    let endpoint = settings.endpoint.clone();
+    let mut server = Server::start(settings).await?;
+    server.app().faults().from_environment();
+    tokio::select! {
+        () = server.ready() => announce(&endpoint),
+        _ = terminate.recv() => return stop(server).await,
+        _ = interrupt.recv() => return stop(server).await,
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop(server).await
+}
+
+async fn stop(server: Server) -> crate::error::Result<()> {
+    tracing::info!("draining");
+    server.stop().await;
+    Ok(())
+}
+
+/// One line on standard output, for whoever started the server and waits for it.
+fn announce(endpoint: &str) {
+    let mut out = std::io::stdout().lock();
+    // Whoever started the server may have closed its end; serving goes on all the same.
+    let _ = writeln!(out, "ready {endpoint}").and_then(|()| out.flush());
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("transship serve: {message}");
+    ExitCode::FAILURE
+}
