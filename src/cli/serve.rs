@@ -11,6 +11,9 @@ use tracing_subscriber::EnvFilter;
 /// What the server logs unless `RUST_LOG` says otherwise. Clients of AWS log credentials at trace, so never that.
 const LOG: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn,h2=warn,tower=warn";
 
+/// A variable by which tests ask for a fault: `flip-sent-bytes`.
+const FAULT: &str = "TRANSSHIP_FAULT";
+
 /// Runs a region.
 #[derive(clap::Args, Debug)]
 pub struct Serve {
@@ -45,7 +48,9 @@ async fn serve(settings: Settings) -> crate::error::Result<()> {
     let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
     let endpoint = settings.endpoint.clone();
     let mut server = Server::start(settings).await?;
-    server.app().faults().from_environment();
+    if std::env::var(FAULT).is_ok_and(|fault| fault == "flip-sent-bytes") {
+        server.app().faults().flip_sent_bytes();
+    }
     tokio::select! {
         () = server.ready() => announce(&endpoint),
         _ = terminate.recv() => return stop(server).await,

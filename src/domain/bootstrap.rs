@@ -71,6 +71,7 @@ impl App {
         if region != self.settings.region {
             return Err(Error::invalid("region", format!("this store is region {region}'s, not {}'s", self.settings.region)));
         }
+        self.node.get_or_init(|| own);
         Ok(())
     }
 

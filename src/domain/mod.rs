@@ -22,13 +22,14 @@ pub mod uploads;
 
 use crate::blobs::BlobStore;
 use crate::clock::Clock;
+use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::identity::{ReplayCache, TokenKeys};
 use crate::keys::{BranchCache, Kms, RootKey};
 use crate::names::{Region, Uid};
 use crate::store::Store;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 /// What the domain needs to know of the configuration.
@@ -62,6 +63,7 @@ pub struct App {
     pub(crate) proofs: ReplayCache,
     pub(crate) faults: replication::Faults,
     writing: Mutex<HashSet<Uid>>,
+    node: OnceLock<Uid>,
 }
 
 impl App {
@@ -89,6 +91,7 @@ impl App {
             proofs: ReplayCache::default(),
             faults: replication::Faults::default(),
             writing: Mutex::default(),
+            node: OnceLock::new(),
         }
     }
 
@@ -96,6 +99,11 @@ impl App {
     pub async fn close(&self) {
         self.gate.flush().await;
         self.store.clone().close().await;
+    }
+
+    /// The node that this is, once it has claimed its store.
+    pub(crate) fn node(&self) -> Result<Uid> {
+        self.node.get().copied().ok_or_else(|| Error::internal("the store was not claimed"))
     }
 
     /// The faults that tests inject.

@@ -15,7 +15,6 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Starts and ends senders as rules come and go, until told to stop.
 pub async fn replicate(app: Arc<App>, peers: Peers, tasks: TaskTracker, stop: CancellationToken) {
-    let owner = app.clock().uid();
     let mut running: HashMap<(AccountId, Destination), CancellationToken> = HashMap::new();
     while !stop.is_cancelled() {
         match app.routes().await {
@@ -32,7 +31,7 @@ pub async fn replicate(app: Arc<App>, peers: Peers, tasks: TaskTracker, stop: Ca
                         let (account, destination) = route;
                         let sender = stop.child_token();
                         let (app, peers) = (app.clone(), peers.clone());
-                        tasks.spawn(peer::replicate(app, peers, account, destination, owner, sender.clone()));
+                        tasks.spawn(peer::replicate(app, peers, account, destination, sender.clone()));
                         sender
                     });
                 }

@@ -11,7 +11,7 @@ use crate::domain::replication::receipt::{Receipt, verify_signature};
 use crate::domain::replication::source::{Batch, LEASE, Settled};
 use crate::domain::replication::{ImageChange, NeededBlob};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Digest, MediaType, Uid};
+use crate::names::{AccountId, Digest, MediaType};
 use crate::pb::replication as pb;
 use crate::pb::replication::put_blob_response::State;
 use crate::pb::replication::transport_service_client::TransportServiceClient;
@@ -46,12 +46,11 @@ pub async fn replicate(
     peers: Peers,
     account: AccountId,
     destination: Destination,
-    owner: Uid,
     stop: CancellationToken,
 ) {
     let mut pause = BACK_OFF.0;
     while !stop.is_cancelled() {
-        let route = Route { app: app.clone(), peers: peers.clone(), account, destination: destination.clone(), owner };
+        let route = Route { app: app.clone(), peers: peers.clone(), account, destination: destination.clone() };
         let ended = tokio::select! {
             () = stop.cancelled() => return,
             ended = route.session(&mut pause) => ended,
@@ -73,7 +72,6 @@ struct Route {
     peers: Peers,
     account: AccountId,
     destination: Destination,
-    owner: Uid,
 }
 
 /// An open session: the control stream, the bulk connections, and the epoch under which all of it runs.
@@ -88,7 +86,7 @@ struct Session<'a> {
 
 impl Route {
     async fn session(&self, pause: &mut Duration) -> Result<()> {
-        let Some(epoch) = self.app.lease_slot(self.account, &self.destination, self.owner).await? else {
+        let Some(epoch) = self.app.lease_slot(self.account, &self.destination, None).await? else {
             return Ok(());
         };
         let mut session = self.open(epoch).await?;
@@ -126,7 +124,7 @@ impl Route {
     async fn keep_lease(&self, epoch: i64) -> Result<()> {
         loop {
             tokio::time::sleep(LEASE / 3).await;
-            if self.app.lease_slot(self.account, &self.destination, self.owner).await? != Some(epoch) {
+            if self.app.lease_slot(self.account, &self.destination, Some(epoch)).await? != Some(epoch) {
                 return Err(Error::new(Reason::Fenced, "another node has taken this slot over"));
             }
         }

@@ -209,21 +209,31 @@ impl Tx<'_> {
         .transpose()
     }
 
-    /// Takes or renews a slot's lease for an owner; the epoch when it is held, `None` when another holds it.
+    /// Takes a slot for a new session, which raises its epoch, or renews the session `renewed`; the epoch while it is
+    /// held, `None` when another node or a later session holds it.
     pub(crate) async fn slot_lease(
         &mut self,
         account: AccountId,
         destination: &Destination,
         owner: Uid,
-        now: Timestamp,
-        until: Timestamp,
+        renewed: Option<i64>,
+        (now, until): (Timestamp, Timestamp),
     ) -> Result<Option<i64>, Error> {
         let row = self
             .opt(
-                "UPDATE slots SET epoch = CASE WHEN lease_owner = $4 AND lease_until >= $5 THEN epoch ELSE epoch + 1 END, \
-                 lease_owner = $4, lease_until = $6 WHERE account = $1 AND region = $2 AND destination = $3 \
-                 AND (lease_owner IS NULL OR lease_owner = $4 OR lease_until < $5) RETURNING epoch",
-                args![account, &destination.region, destination.account, owner, now, until],
+                "UPDATE slots SET epoch = epoch + $7, lease_owner = $4, lease_until = $6 \
+                 WHERE account = $1 AND region = $2 AND destination = $3 AND (epoch = $8 OR ($8 < 0 \
+                 AND (lease_owner IS NULL OR lease_owner = $4 OR lease_until < $5))) RETURNING epoch",
+                args![
+                    account,
+                    &destination.region,
+                    destination.account,
+                    owner,
+                    now,
+                    until,
+                    renewed.is_none(),
+                    renewed.unwrap_or(-1)
+                ],
             )
             .await?;
         row.map(|row| row.get(0)).transpose()

@@ -72,6 +72,13 @@ impl Region {
         Self { server, base, folder, settings }
     }
 
+    /// Stops the region here, so that a process of its own can serve its folder.
+    pub async fn leave(self) -> Left {
+        let Self { server, folder, settings, .. } = self;
+        server.stop().await;
+        Left { folder, settings }
+    }
+
     /// Stops the region and starts it again on the same data.
     pub async fn restart(self) -> Self {
         let Self { server, folder, settings, .. } = self;
@@ -114,6 +121,60 @@ impl Region {
     }
 }
 
+/// A region that is served by a process of its own, or by nobody.
+pub struct Left {
+    pub folder: Arc<TempDir>,
+    settings: Settings,
+}
+
+impl Left {
+    /// A process that serves the region; waits until it is ready. Its port is its own choice.
+    pub fn spawn(&self) -> Process {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("serve.log")).unwrap();
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_transship"))
+            .args(["serve", "--config"])
+            .arg(self.folder.path().join("config.toml"))
+            .stdout(std::process::Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        assert!(line.starts_with("ready "), "the process said {line:?}; see {}", self.folder.path().join("serve.log").display());
+        Process(child)
+    }
+
+    /// The region inside the test again.
+    pub async fn back(self) -> Region {
+        Region::serve(self.folder, self.settings).await
+    }
+
+    /// Its database, read from outside.
+    pub fn database(&self) -> rusqlite::Connection {
+        let path = self.folder.path().join("data/metadata.db");
+        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
+    }
+}
+
+/// A server process that dies with its value.
+pub struct Process(std::process::Child);
+
+impl Process {
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Several regions of one organization, the first its home.
 pub struct Organization {
     pub regions: Vec<Region>,
@@ -122,6 +183,11 @@ pub struct Organization {
 
 impl Organization {
     pub async fn start(names: &[&str]) -> Self {
+        Self::limited(names, "sweep_secs = 1").await
+    }
+
+    /// Regions with these lines under `[limits]`.
+    pub async fn limited(names: &[&str], limits: &str) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let uid = Clock::system().uid();
         let authority = Authority::new();
@@ -140,7 +206,7 @@ impl Organization {
             let text = format!(
                 "region = {name:?}\nlisten = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n\
                  [organization]\nuid = \"{uid}\"\nhome = {:?}\n[registry]\ncreate_on_push = true\n\
-                 [limits]\nsweep_secs = 1\n\
+                 [limits]\n{limits}\n\
                  [peer]\nlisten = \"127.0.0.1:{}\"\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n{peers}",
                 own.path().join("data"),
                 names[0],

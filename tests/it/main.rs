@@ -2,5 +2,6 @@
 
 mod conformance_kms;
 mod harness;
+mod kills;
 mod push_pull;
 mod replication;

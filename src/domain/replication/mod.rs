@@ -65,13 +65,6 @@ impl Faults {
         self.flip_sent_byte.store(true, Ordering::Relaxed);
     }
 
-    /// Sets what the variable `TRANSSHIP_FAULT` asks for: `flip-sent-bytes`.
-    pub fn from_environment(&self) {
-        if std::env::var("TRANSSHIP_FAULT").is_ok_and(|fault| fault == "flip-sent-bytes") {
-            self.flip_sent_bytes();
-        }
-    }
-
     /// Applies the faults to the first bytes of a blob.
     #[must_use]
     pub(crate) fn on_send(&self, bytes: Bytes) -> Bytes {

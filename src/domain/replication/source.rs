@@ -47,6 +47,7 @@ struct Lease {
     account: AccountId,
     destination: Destination,
     owner: Uid,
+    renewed: Option<i64>,
     now: Timestamp,
 }
 
@@ -56,7 +57,8 @@ impl Apply for Lease {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<Option<i64>>, store::Error> {
         let until = self.now.plus(LEASE);
-        tx.slot_lease(self.account, &self.destination, self.owner, self.now, until).await.map(Done::Commit)
+        let Self { account, destination, owner, renewed, now } = self;
+        tx.slot_lease(*account, destination, *owner, *renewed, (*now, until)).await.map(Done::Commit)
     }
 }
 
@@ -130,12 +132,19 @@ impl App {
         Ok(self.store.snapshot().await?.tx().rule_routes().await?)
     }
 
-    /// Takes or renews a slot; its epoch while it is ours.
+    /// Takes a slot for a new session of this node, or renews that session; its epoch while it is ours. A node that
+    /// was killed takes its own slots again at once; those of another node when their lease is over.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn lease_slot(&self, account: AccountId, destination: &Destination, owner: Uid) -> Result<Option<i64>> {
-        let lease = Lease { account, destination: destination.clone(), owner, now: self.clock.now() };
+    pub async fn lease_slot(
+        &self,
+        account: AccountId,
+        destination: &Destination,
+        renewed: Option<i64>,
+    ) -> Result<Option<i64>> {
+        let (owner, now) = (self.node()?, self.clock.now());
+        let lease = Lease { account, destination: destination.clone(), owner, renewed, now };
         Ok(self.store.write(Arc::new(lease)).await?)
     }
 
