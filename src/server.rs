@@ -27,6 +27,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long shutdown waits for work in flight.
 const DRAIN: Duration = Duration::from_secs(30);
+/// How long shutdown waits for peers: their streams never end by themselves, and resume where they were.
+const PEER_DRAIN: Duration = Duration::from_secs(1);
 /// How long a follower waits for the directory before it says so.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
@@ -193,7 +195,7 @@ async fn join(
         .max_encoding_message_size(peer::MESSAGE_BYTES_MAX);
     let acceptor = tokio_rustls::TlsAcceptor::from(identity.server()?);
     let service = PeersOnly::new(transport);
-    tasks.spawn(listen::serve(listener, Some(acceptor), Limits::peer(), service, stop.clone()));
+    tasks.spawn(listen::serve(listener, Some(acceptor), Limits { drain_grace: PEER_DRAIN, ..Limits::peer() }, service, stop.clone()));
     tasks.spawn(jobs::replicate(app.clone(), peers.clone(), tasks.clone(), stop.clone()));
     let at_home = settings.home == settings.region;
     let (told, ready) = watch::channel(at_home);

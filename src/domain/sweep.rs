@@ -75,6 +75,7 @@ impl App {
     /// # Errors
     /// When the store or the disk fails; the next round begins again.
     pub async fn sweep(self: &Arc<Self>) -> Result<Swept> {
+        self.branches.sweep();
         let now = self.clock.now();
         let expired = self.store.snapshot().await?.tx().upload_expired(now, ROUND).await?;
         let mut swept = Swept::default();

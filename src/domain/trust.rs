@@ -17,7 +17,7 @@ use crate::names::{AccountId, Arn, PageSize, PrincipalKind, PrincipalName, Sessi
 use crate::ops::Op;
 use crate::secret::Secret;
 use crate::store::Tx;
-use crate::store::sessions::{Cut, Revocation, SessionRow};
+use crate::store::sessions::{Cut, Revocation, SessionRow, session_subject};
 use async_trait::async_trait;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -117,7 +117,7 @@ impl Change for RevokeSession {
         let revocation = Revocation {
             id: self.revocation,
             cut: Cut::Session,
-            subject: self.session.to_string(),
+            subject: session_subject(account.0, self.session),
             before_at: self.now,
             expires_at: row.map_or(longest, |row| row.expires_at),
             local_origin: true,
@@ -145,7 +145,7 @@ impl identity::Directory for App {
     async fn is_revoked(&self, claims: &Claims) -> Result<bool> {
         let Session { id, issued_at, .. } = &claims.session;
         let mut snapshot = self.store.snapshot().await?;
-        Ok(snapshot.tx().is_revoked(*id, &claims.unique_id, *issued_at).await?)
+        Ok(snapshot.tx().is_revoked(claims.principal.account, *id, &claims.unique_id, *issued_at).await?)
     }
 
     async fn principal_exists(&self, name: &PrincipalName, unique_id: &str) -> Result<bool> {

@@ -304,7 +304,7 @@ async fn check_alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp) -> 
             let text = "Your authorization token has expired. Reauthenticate and try again.";
             return Err(Error::new(Reason::CredentialsExpired, text));
         }
-        if tx.is_revoked(session.id, &principal.unique_id, session.issued_at).await? {
+        if tx.is_revoked(principal.name.account, session.id, &principal.unique_id, session.issued_at).await? {
             return Err(invalid_token());
         }
     }

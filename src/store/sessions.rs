@@ -49,7 +49,7 @@ pub struct Revocation {
     pub id: Uid,
     /// What it cuts off.
     pub cut: Cut,
-    /// A session's id or a principal's unique id.
+    /// [`session_subject`] or a principal's unique id.
     pub subject: String,
     /// Tokens issued before this are void.
     pub before_at: Timestamp,
@@ -148,13 +148,19 @@ impl Tx<'_> {
         .transpose()
     }
 
-    /// Whether a token of this session, issued then, has been cut off.
-    pub async fn is_revoked(&mut self, session: Uid, unique_id: &str, issued_at: Timestamp) -> Result<bool, Error> {
+    /// Whether a token of this account's session, issued then, has been cut off.
+    pub async fn is_revoked(
+        &mut self,
+        account: AccountId,
+        session: Uid,
+        unique_id: &str,
+        issued_at: Timestamp,
+    ) -> Result<bool, Error> {
         let row = self
             .opt(
                 "SELECT 1 FROM revocations WHERE (subject = $1 AND kind = 'session') \
                  OR (subject = $2 AND kind = 'principal' AND before_at > $3) LIMIT 1",
-                args![session.to_string(), unique_id, issued_at],
+                args![session_subject(account, session), unique_id, issued_at],
             )
             .await?;
         Ok(row.is_some())
@@ -166,6 +172,12 @@ impl Tx<'_> {
         let revocations = self.execute("DELETE FROM revocations WHERE expires_at < $1", args![now]).await?;
         Ok(sessions + revocations)
     }
+}
+
+/// How a revocation names a session: with its account, so that no other account can end it.
+#[must_use]
+pub fn session_subject(account: AccountId, session: Uid) -> String {
+    format!("{account}/{session}")
 }
 
 fn session_row(row: &super::value::Row) -> Result<SessionRow, Error> {

@@ -179,6 +179,8 @@ impl Drop for Process {
 pub struct Organization {
     pub regions: Vec<Region>,
     pub folder: Arc<TempDir>,
+    /// What stands before each region's peer port, if it was asked for.
+    pub cuts: Vec<Cut>,
 }
 
 impl Organization {
@@ -186,13 +188,24 @@ impl Organization {
         Self::limited(names, "sweep_secs = 1").await
     }
 
+    /// Regions whose peer ports can be cut off.
+    pub async fn with_cuts(names: &[&str]) -> Self {
+        Self::build(names, "sweep_secs = 1", true).await
+    }
+
     /// Regions with these lines under `[limits]`.
     pub async fn limited(names: &[&str], limits: &str) -> Self {
+        Self::build(names, limits, false).await
+    }
+
+    async fn build(names: &[&str], limits: &str, cuttable: bool) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let uid = Clock::system().uid();
         let authority = Authority::new();
         std::fs::write(folder.path().join("ca.pem"), authority.certificate()).unwrap();
         let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
+        let cuts: Vec<Cut> = if cuttable { ports.iter().map(|port| Cut::before(*port)).collect() } else { Vec::new() };
+        let reached: Vec<u16> = if cuttable { cuts.iter().map(|cut| cut.port).collect() } else { ports.clone() };
         let mut regions = Vec::new();
         for (at, name) in names.iter().enumerate() {
             let own = Arc::new(tempfile::tempdir().unwrap());
@@ -201,7 +214,7 @@ impl Organization {
             std::fs::write(own.path().join("region.key.pem"), key).unwrap();
             let peers: String = (0..names.len())
                 .filter(|other| *other != at)
-                .map(|other| format!("[[peers]]\nregion = {:?}\naddress = \"127.0.0.1:{}\"\n", names[other], ports[other]))
+                .map(|other| format!("[[peers]]\nregion = {:?}\naddress = \"127.0.0.1:{}\"\n", names[other], reached[other]))
                 .collect();
             let text = format!(
                 "region = {name:?}\nlisten = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n\
@@ -217,7 +230,49 @@ impl Organization {
             );
             regions.push(Region::open(own, &text).await);
         }
-        Self { regions, folder }
+        Self { regions, folder, cuts }
+    }
+}
+
+/// A wire to a port, which can be cut.
+pub struct Cut {
+    pub port: u16,
+    open: tokio::sync::watch::Sender<bool>,
+}
+
+impl Cut {
+    fn before(port: u16) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let (open, watched) = tokio::sync::watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut watched = watched.clone();
+                tokio::spawn(async move {
+                    if !*watched.borrow() {
+                        return;
+                    }
+                    let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = watched.wait_for(|open| !open) => {}
+                    }
+                });
+            }
+        });
+        Self { port: own, open }
+    }
+
+    /// Breaks every connection and lets no new one through.
+    pub fn cut(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Lets connections through again.
+    pub fn mend(&self) {
+        self.open.send_replace(true);
     }
 }
 
@@ -311,6 +366,17 @@ impl Http {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    /// As `get`, for answers that may break off.
+    pub async fn try_get(&self, path: &str) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let mut request = Request::builder().uri(format!("{}{path}", self.base));
+        if let Some(password) = &self.password {
+            request = request.header("authorization", format!("Basic {}", STANDARD.encode(format!("AWS:{password}"))));
+        }
+        let response = self.client.request(request.body(Full::new(Bytes::new()))?).await?;
+        Ok(response.into_body().collect().await?.to_bytes())
     }
 
     /// Pushes a blob by POST and PUT; answers its digest.
