@@ -117,7 +117,7 @@ impl Tx<'_> {
                 select_link!(
                     "FROM blobs b JOIN links l ON l.blob = b.uid \
                  WHERE b.account = $1 AND b.kms_key = $2 AND b.digest = $3 AND b.condemned_at IS NULL \
-                 AND ($4 IS NULL OR l.source_account = $4) LIMIT 1"
+                 AND (CAST($4 AS TEXT) IS NULL OR l.source_account = $4) LIMIT 1"
                 ),
                 args![account, kms_key, digest, source],
             )

@@ -260,7 +260,8 @@ impl Tx<'_> {
 
     /// The tags by which a manifest is reached: its own, those of every index that contains it, those of its subject.
     pub async fn tags_reaching_manifest(&mut self, repository: Uid, digest: &Digest) -> Result<Vec<Tag>, Error> {
-        const SQL: &str = "WITH RECURSIVE up (digest) AS (SELECT CAST($2 AS TEXT) UNION \
+        const SQL: &str = "WITH RECURSIVE up (digest) AS (SELECT m.digest FROM manifests m \
+            WHERE m.repository = $1 AND m.digest = $2 UNION \
             SELECT CASE WHEN e.kind = 'subject' THEN e.child ELSE e.parent END FROM up JOIN edges e \
             ON e.repository = $1 AND ((e.kind = 'child' AND e.child = up.digest) \
             OR (e.kind = 'subject' AND e.parent = up.digest))) \
