@@ -6,7 +6,32 @@ use http::{Method, StatusCode};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_comes_back_as_it_was_pushed_and_survives_a_restart() {
-    let region = Region::start().await;
+    round_trip(Region::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_is_a_setting() {
+    let Some(url) = database().await else {
+        return println!("SKIPPED: TRANSSHIP_TEST_POSTGRES names no server");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("url");
+    std::fs::write(&secret, url).unwrap();
+    let store = format!("[store]\nkind = \"postgres\"\nurl = \"file:{}\"", secret.display());
+    round_trip(Region::configured(&store).await).await;
+}
+
+/// The URL of a new database, if there is a server.
+async fn database() -> Option<String> {
+    let server = std::env::var("TRANSSHIP_TEST_POSTGRES").ok()?;
+    let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let name = format!("it_{}", transship::clock::Clock::system().uid().to_string().replace('-', ""));
+    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    Some(format!("{}/{name}", server.rsplit_once('/').unwrap().0))
+}
+
+async fn round_trip(region: Region) {
     let repository = format!("{}/team/app", region.account("dev"));
     let layer = vec![7; 200_000];
     let image = region.http("dev").await.push_image(&repository, "v1", &[&layer]).await;
