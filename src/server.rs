@@ -1,5 +1,6 @@
 //! The composition root: puts a region together from its settings, opens its listeners, and takes it down again.
 
+use crate::api::grpc;
 use crate::api::service::{Clients, PeersOnly};
 use crate::blobs::BlobStore;
 use crate::clock::Clock;
@@ -57,7 +58,7 @@ impl Server {
         let listener = bind(settings.listen).await?;
         let address = listener.local_addr().map_err(Error::internal)?;
         let endpoints = endpoints(&settings, address)?;
-        let service = Clients::new(app.clone(), tonic::service::Routes::default());
+        let service = Clients::new(app.clone(), grpc::routes(app.clone(), endpoints).await?);
         tasks.spawn(listen::serve(listener, None, Limits::client(), service, stop.clone()));
         tasks.spawn(jobs::sweep(app.clone(), settings.sweep, stop.clone()));
         let (ready, peer_address) = match &settings.peer {

@@ -5,6 +5,7 @@
 
 pub mod body;
 mod caller;
+pub mod grpc;
 pub mod oci;
 pub mod service;
 

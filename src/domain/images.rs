@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress};
 use crate::keys::{DataKey, Envelope, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
-use crate::names::{Digest, MediaType, PageSize, RepositoryRef, Tag};
+use crate::names::{Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::images::{EdgeKind, ManifestRow, TagRow};
@@ -53,6 +53,17 @@ pub struct Listed {
     pub manifest: ManifestRow,
     /// The tags that point at it and that the caller may see.
     pub tags: Vec<Tag>,
+}
+
+/// A page of a repository's images.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The images that the caller may see.
+    pub images: Vec<Listed>,
+    /// The KMS key under which the repository's new objects are sealed.
+    pub kms_key: Arn,
+    /// Where the next page begins.
+    pub next: Option<PageToken>,
 }
 
 /// What a push led to.
@@ -323,28 +334,25 @@ impl App {
     ///
     /// # Errors
     /// When the caller may not, or there is no such repository.
-    pub async fn list_images(
-        &self,
-        ctx: &Ctx,
-        address: &RepositoryRef,
-        after: &str,
-        size: PageSize,
-    ) -> Result<Vec<Listed>> {
+    pub async fn list_images(&self, ctx: &Ctx, address: &RepositoryRef, after: &str, size: PageSize) -> Result<Page> {
         let asked = RepositoryAddress::of(address, Object::AnyTag);
         let mut view = self.gate.read::<Repository>(ctx, Op::DescribeImages, &asked).await?;
         let (repository, mut tx) = view.parts();
-        let uid = repository.uid;
+        let (uid, kms_key) = (repository.uid, repository.kms_key.clone());
         let rows = tx.manifest_list(uid, after, size).await?;
-        let mut listed = Vec::with_capacity(rows.len());
+        // The page is counted before it is filtered: what is hidden must not end the list.
+        let full = rows.len() >= size.rows() as usize;
+        let next = rows.last().filter(|_| full).map(|row| PageToken::after(&row.digest.to_string()));
+        let mut images = Vec::with_capacity(rows.len());
         for manifest in rows {
             if !view.allows_object(Object::Image(manifest.digest)).await? {
                 continue;
             }
             let tags = view.parts().1.tags_of_manifest(uid, &manifest.digest).await?;
             let tags = view.visible_tags(tags).await?;
-            listed.push(Listed { manifest, tags });
+            images.push(Listed { manifest, tags });
         }
-        Ok(listed)
+        Ok(Page { images, kms_key, next })
     }
 
     /// The manifests that name another as their subject and that the caller may read.

@@ -106,6 +106,16 @@ impl Region {
         self.app().authorization_token(&ctx).await.unwrap().text.expose().clone()
     }
 
+    /// The access key of an account's admin: id and secret.
+    pub fn access_key(&self, account: &str) -> (String, String) {
+        let bytes = std::fs::read(self.folder.path().join("data/bootstrap.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let known = document["accounts"].as_array().unwrap();
+        let found = known.iter().find(|known| known["name"] == account).unwrap();
+        let text = |field: &str| found[field].as_str().unwrap().to_owned();
+        (text("access_key_id"), text("secret_access_key"))
+    }
+
     /// The context of an account's admin, as of now.
     pub async fn admin(&self, account: &str) -> Ctx {
         let name =

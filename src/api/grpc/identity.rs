@@ -1,0 +1,179 @@
+//! `IdentityService`: the directory.
+
+use super::asking::changing;
+use super::{Services, names};
+use crate::domain::directory::{DEFAULT_SESSION_SECS, NewAccessKey};
+use crate::error::Result;
+use crate::names::{AccountId, RoleName, UserName};
+use crate::pb::identity as pb;
+use crate::pb::identity::identity_service_server::IdentityService;
+use crate::store::directory::{Account, PrincipalRow};
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+#[tonic::async_trait]
+impl IdentityService for Services {
+    async fn create_account(
+        &self,
+        request: Request<pb::CreateAccountRequest>,
+    ) -> Result<Response<pb::CreateAccountResponse>, Status> {
+        self.known(request, async |ctx, message: pb::CreateAccountRequest| {
+            let id = Some(message.account_id.as_str()).filter(|id| !id.is_empty()).map(AccountId::parse).transpose()?;
+            let ctx = changing(ctx, "", message.validate_only, "")?;
+            let (made, key) = self.app.create_account(&ctx, &message.display_name, id).await?;
+            Ok(pb::CreateAccountResponse { account: Some(account(made)), access_key: Some(access_key(&key)) })
+        })
+        .await
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<pb::ListAccountsRequest>,
+    ) -> Result<Response<pb::ListAccountsResponse>, Status> {
+        self.known(request, async |ctx, message: pb::ListAccountsRequest| {
+            let (size, token) = names::page(message.page_size, &message.page_token)?;
+            let rows = self.app.list_accounts(&ctx, token.as_ref().map_or("", |token| token.key()), size).await?;
+            let next_page_token = names::next_page(&rows, size, |row| row.id.to_string());
+            Ok(pb::ListAccountsResponse { accounts: rows.into_iter().map(account).collect(), next_page_token })
+        })
+        .await
+    }
+
+    async fn create_user(
+        &self,
+        request: Request<pb::CreateUserRequest>,
+    ) -> Result<Response<pb::CreateUserResponse>, Status> {
+        self.known(request, async |ctx, message: pb::CreateUserRequest| {
+            let (owner, name) = (names::account(&message.parent)?, UserName::parse(&message.user_id)?);
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let row = self.app.create_user(&ctx, owner, &name).await?;
+            Ok(pb::CreateUserResponse { user: Some(principal(row)) })
+        })
+        .await
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<pb::DeleteUserRequest>,
+    ) -> Result<Response<pb::DeleteUserResponse>, Status> {
+        self.known(request, async |ctx, message: pb::DeleteUserRequest| {
+            let name = names::user(&message.name)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_principal(&ctx, name).await?;
+            Ok(pb::DeleteUserResponse {})
+        })
+        .await
+    }
+
+    async fn create_access_key(
+        &self,
+        request: Request<pb::CreateAccessKeyRequest>,
+    ) -> Result<Response<pb::CreateAccessKeyResponse>, Status> {
+        self.known(request, async |ctx, message: pb::CreateAccessKeyRequest| {
+            let user = names::user(&message.parent)?;
+            let ctx = changing(ctx, "", message.validate_only, "")?;
+            let key = self.app.create_access_key(&ctx, user).await?;
+            Ok(pb::CreateAccessKeyResponse { access_key: Some(access_key(&key)) })
+        })
+        .await
+    }
+
+    async fn delete_access_key(
+        &self,
+        request: Request<pb::DeleteAccessKeyRequest>,
+    ) -> Result<Response<pb::DeleteAccessKeyResponse>, Status> {
+        self.known(request, async |ctx, message: pb::DeleteAccessKeyRequest| {
+            let (user, id) = names::access_key(&message.name)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_access_key(&ctx, user, id).await?;
+            Ok(pb::DeleteAccessKeyResponse {})
+        })
+        .await
+    }
+
+    async fn create_role(
+        &self,
+        request: Request<pb::CreateRoleRequest>,
+    ) -> Result<Response<pb::CreateRoleResponse>, Status> {
+        self.known(request, async |ctx, message: pb::CreateRoleRequest| {
+            let (owner, name) = (names::account(&message.parent)?, RoleName::parse(&message.role_id)?);
+            let longest = message.max_session_duration.map_or(DEFAULT_SESSION_SECS, |longest| longest.seconds);
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let row = self.app.create_role(&ctx, owner, &name, &message.trust_policy, longest).await?;
+            Ok(pb::CreateRoleResponse { role: Some(principal(row)) })
+        })
+        .await
+    }
+
+    async fn delete_role(
+        &self,
+        request: Request<pb::DeleteRoleRequest>,
+    ) -> Result<Response<pb::DeleteRoleResponse>, Status> {
+        self.known(request, async |ctx, message: pb::DeleteRoleRequest| {
+            let name = names::role(&message.name)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_principal(&ctx, name).await?;
+            Ok(pb::DeleteRoleResponse {})
+        })
+        .await
+    }
+
+    async fn list_principals(
+        &self,
+        request: Request<pb::ListPrincipalsRequest>,
+    ) -> Result<Response<pb::ListPrincipalsResponse>, Status> {
+        self.known(request, async |ctx, message: pb::ListPrincipalsRequest| {
+            let owner = names::account(&message.parent)?;
+            let (size, token) = names::page(message.page_size, &message.page_token)?;
+            let after = token.as_ref().map_or("", |token| token.key());
+            let rows = self.app.list_principals(&ctx, owner, after, size).await?;
+            let key = |row: &PrincipalRow| format!("{}/{}", row.name.kind.as_str(), row.name.name);
+            let next_page_token = names::next_page(&rows, size, key);
+            Ok(pb::ListPrincipalsResponse { principals: rows.into_iter().map(principal).collect(), next_page_token })
+        })
+        .await
+    }
+
+    async fn put_principal_policy(
+        &self,
+        request: Request<pb::PutPrincipalPolicyRequest>,
+    ) -> Result<Response<pb::PutPrincipalPolicyResponse>, Status> {
+        self.known(request, async |ctx, message: pb::PutPrincipalPolicyRequest| {
+            let name = names::principal(&message.parent)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let warnings =
+                self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await?;
+            Ok(pb::PutPrincipalPolicyResponse { warnings })
+        })
+        .await
+    }
+}
+
+fn account(row: Account) -> pb::Account {
+    pb::Account {
+        name: format!("accounts/{}", row.id),
+        account_id: row.id.to_string(),
+        display_name: row.display_name,
+        create_time: Some(names::time(row.created_at)),
+    }
+}
+
+fn access_key(key: &NewAccessKey) -> pb::AccessKey {
+    pb::AccessKey {
+        access_key_id: key.id.clone(),
+        secret_access_key: key.secret.expose().clone(),
+        create_time: Some(names::time(key.created_at)),
+    }
+}
+
+fn principal(row: PrincipalRow) -> pb::Principal {
+    let longest = Duration::from_secs(u64::try_from(row.max_session_secs).unwrap_or(0));
+    pb::Principal {
+        name: names::of_principal(&row.name),
+        arn: row.name.arn().to_string(),
+        unique_id: row.unique_id.to_string(),
+        trust_policy: row.trust_policy.unwrap_or_default(),
+        max_session_duration: Some(names::duration(longest)),
+        create_time: Some(names::time(row.created_at)),
+    }
+}

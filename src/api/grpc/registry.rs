@@ -1,0 +1,254 @@
+//! `RegistryService`: repositories, policies, settings, images.
+
+use super::asking::changing;
+use super::{Services, names};
+use crate::domain::images::{Listed, Reference};
+use crate::error::{Error, Result};
+use crate::names::{Arn, Digest, RepositoryName, RepositoryRef, Tag};
+use crate::pb::registry as pb;
+use crate::pb::registry::registry_service_server::RegistryService;
+use crate::pb::registry::registry_settings::CreateOnPush;
+use crate::store::registries::Registry;
+use crate::store::repositories::RepositoryRow;
+use tonic::{Request, Response, Status};
+
+#[tonic::async_trait]
+impl RegistryService for Services {
+    async fn create_repository(
+        &self,
+        request: Request<pb::CreateRepositoryRequest>,
+    ) -> Result<Response<pb::CreateRepositoryResponse>, Status> {
+        self.known(request, async |ctx, message: pb::CreateRepositoryRequest| {
+            let address = RepositoryRef {
+                account: names::account(&message.parent)?,
+                region: self.app.settings().region.clone(),
+                name: RepositoryName::parse(&message.repository_id)?,
+            };
+            let key = Some(message.kms_key_arn.as_str()).filter(|key| !key.is_empty()).map(Arn::parse).transpose()?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let row = self.app.create_repository(&ctx, &address, key).await?;
+            Ok(pb::CreateRepositoryResponse { repository: Some(self.repository(row)) })
+        })
+        .await
+    }
+
+    async fn get_repository(
+        &self,
+        request: Request<pb::GetRepositoryRequest>,
+    ) -> Result<Response<pb::GetRepositoryResponse>, Status> {
+        self.known(request, async |ctx, message: pb::GetRepositoryRequest| {
+            let row = self.app.get_repository(&ctx, &self.named(&message.name)?).await?;
+            Ok(pb::GetRepositoryResponse { repository: Some(self.repository(row)) })
+        })
+        .await
+    }
+
+    async fn list_repositories(
+        &self,
+        request: Request<pb::ListRepositoriesRequest>,
+    ) -> Result<Response<pb::ListRepositoriesResponse>, Status> {
+        self.known(request, async |ctx, message: pb::ListRepositoriesRequest| {
+            let account = names::account(&message.parent)?;
+            let (size, token) = names::page(message.page_size, &message.page_token)?;
+            let after = token.as_ref().map_or("", |token| token.key());
+            let rows = self.app.list_repositories(&ctx, account, after, size).await?;
+            let next_page_token = names::next_page(&rows, size, |row| row.name.to_string());
+            let repositories = rows.into_iter().map(|row| self.repository(row)).collect();
+            Ok(pb::ListRepositoriesResponse { repositories, next_page_token })
+        })
+        .await
+    }
+
+    async fn delete_repository(
+        &self,
+        request: Request<pb::DeleteRepositoryRequest>,
+    ) -> Result<Response<pb::DeleteRepositoryResponse>, Status> {
+        self.known(request, async |ctx, message: pb::DeleteRepositoryRequest| {
+            let address = self.named(&message.name)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_repository(&ctx, &address, message.force).await?;
+            Ok(pb::DeleteRepositoryResponse {})
+        })
+        .await
+    }
+
+    async fn get_repository_policy(
+        &self,
+        request: Request<pb::GetRepositoryPolicyRequest>,
+    ) -> Result<Response<pb::GetRepositoryPolicyResponse>, Status> {
+        self.known(request, async |ctx, message: pb::GetRepositoryPolicyRequest| {
+            let policy = self.app.repository_policy(&ctx, &self.named(&message.name)?).await?;
+            Ok(pb::GetRepositoryPolicyResponse { policy })
+        })
+        .await
+    }
+
+    async fn set_repository_policy(
+        &self,
+        request: Request<pb::SetRepositoryPolicyRequest>,
+    ) -> Result<Response<pb::SetRepositoryPolicyResponse>, Status> {
+        self.known(request, async |ctx, message: pb::SetRepositoryPolicyRequest| {
+            let address = self.named(&message.name)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let warnings = self.app.set_repository_policy(&ctx, &address, &message.policy, message.force).await?;
+            Ok(pb::SetRepositoryPolicyResponse { warnings })
+        })
+        .await
+    }
+
+    async fn delete_repository_policy(
+        &self,
+        request: Request<pb::DeleteRepositoryPolicyRequest>,
+    ) -> Result<Response<pb::DeleteRepositoryPolicyResponse>, Status> {
+        self.known(request, async |ctx, message: pb::DeleteRepositoryPolicyRequest| {
+            let address = self.named(&message.name)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_repository_policy(&ctx, &address).await?;
+            Ok(pb::DeleteRepositoryPolicyResponse {})
+        })
+        .await
+    }
+
+    async fn get_registry_policy(
+        &self,
+        request: Request<pb::GetRegistryPolicyRequest>,
+    ) -> Result<Response<pb::GetRegistryPolicyResponse>, Status> {
+        self.known(request, async |ctx, message: pb::GetRegistryPolicyRequest| {
+            let policy = self.app.registry_policy(&ctx, names::account(&message.parent)?).await?;
+            Ok(pb::GetRegistryPolicyResponse { policy })
+        })
+        .await
+    }
+
+    async fn put_registry_policy(
+        &self,
+        request: Request<pb::PutRegistryPolicyRequest>,
+    ) -> Result<Response<pb::PutRegistryPolicyResponse>, Status> {
+        self.known(request, async |ctx, message: pb::PutRegistryPolicyRequest| {
+            let account = names::account(&message.parent)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let warnings = self.app.put_registry_policy(&ctx, account, &message.policy, message.force).await?;
+            Ok(pb::PutRegistryPolicyResponse { warnings })
+        })
+        .await
+    }
+
+    async fn delete_registry_policy(
+        &self,
+        request: Request<pb::DeleteRegistryPolicyRequest>,
+    ) -> Result<Response<pb::DeleteRegistryPolicyResponse>, Status> {
+        self.known(request, async |ctx, message: pb::DeleteRegistryPolicyRequest| {
+            let account = names::account(&message.parent)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_registry_policy(&ctx, account).await?;
+            Ok(pb::DeleteRegistryPolicyResponse {})
+        })
+        .await
+    }
+
+    async fn get_registry_settings(
+        &self,
+        request: Request<pb::GetRegistrySettingsRequest>,
+    ) -> Result<Response<pb::GetRegistrySettingsResponse>, Status> {
+        self.known(request, async |ctx, message: pb::GetRegistrySettingsRequest| {
+            let registry = self.app.registry_settings(&ctx, names::registry(&message.name)?).await?;
+            Ok(pb::GetRegistrySettingsResponse { settings: Some(settings(&registry)) })
+        })
+        .await
+    }
+
+    async fn update_registry_settings(
+        &self,
+        request: Request<pb::UpdateRegistrySettingsRequest>,
+    ) -> Result<Response<pb::UpdateRegistrySettingsResponse>, Status> {
+        self.known(request, async |ctx, message: pb::UpdateRegistrySettingsRequest| {
+            let wanted = message.settings.unwrap_or_default();
+            let account = names::registry(&wanted.name)?;
+            let create_on_push = match wanted.create_on_push() {
+                CreateOnPush::Enabled => true,
+                CreateOnPush::Disabled => false,
+                CreateOnPush::Unspecified => {
+                    return Err(Error::invalid("create_on_push", "ENABLED or DISABLED"));
+                }
+            };
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.set_registry_settings(&ctx, account, create_on_push).await?;
+            Ok(pb::UpdateRegistrySettingsResponse { settings: Some(wanted) })
+        })
+        .await
+    }
+
+    async fn list_images(
+        &self,
+        request: Request<pb::ListImagesRequest>,
+    ) -> Result<Response<pb::ListImagesResponse>, Status> {
+        self.known(request, async |ctx, message: pb::ListImagesRequest| {
+            let address = self.named(&message.parent)?;
+            let (size, token) = names::page(message.page_size, &message.page_token)?;
+            let after = token.as_ref().map_or("", |token| token.key());
+            let page = self.app.list_images(&ctx, &address, after, size).await?;
+            let next_page_token = page.next.map_or_else(String::new, |token| token.encode());
+            let images = page.images.into_iter().map(|listed| image(&address, &page.kms_key, listed)).collect();
+            Ok(pb::ListImagesResponse { images, next_page_token })
+        })
+        .await
+    }
+
+    async fn delete_image(
+        &self,
+        request: Request<pb::DeleteImageRequest>,
+    ) -> Result<Response<pb::DeleteImageResponse>, Status> {
+        self.known(request, async |ctx, message: pb::DeleteImageRequest| {
+            let address = self.named(&message.parent)?;
+            let reference = match Digest::parse(&message.reference) {
+                Ok(digest) => Reference::Digest(digest),
+                Err(_) => Reference::Tag(Tag::parse(&message.reference)?),
+            };
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_image(&ctx, &address, reference).await?;
+            Ok(pb::DeleteImageResponse {})
+        })
+        .await
+    }
+}
+
+impl Services {
+    fn named(&self, name: &str) -> Result<RepositoryRef> {
+        names::repository(name, &self.app.settings().region)
+    }
+
+    fn repository(&self, row: RepositoryRow) -> pb::Repository {
+        let settings = self.app.settings();
+        let host = settings.endpoint.split_once("://").map_or(settings.endpoint.as_str(), |(_, host)| host);
+        let (name, uri) = (names::of_repository(row.account, &row.name), format!("{host}/{}/{}", row.account, row.name));
+        pb::Repository {
+            name,
+            uri,
+            kms_key_arn: row.kms_key.to_string(),
+            create_time: Some(names::time(row.created_at)),
+            arn: row.into_address(&settings.region).arn().to_string(),
+        }
+    }
+}
+
+fn settings(registry: &Registry) -> pb::RegistrySettings {
+    let create_on_push = if registry.create_on_push { CreateOnPush::Enabled } else { CreateOnPush::Disabled };
+    pb::RegistrySettings {
+        name: format!("accounts/{}/registry", registry.account),
+        create_on_push: create_on_push.into(),
+    }
+}
+
+fn image(address: &RepositoryRef, kms_key: &Arn, listed: Listed) -> pb::Image {
+    let Listed { manifest, tags } = listed;
+    pb::Image {
+        name: format!("{}/images/{}", names::of_repository(address.account, &address.name), manifest.digest),
+        digest: manifest.digest.to_string(),
+        media_type: manifest.media_type.to_string(),
+        artifact_type: manifest.artifact_type.unwrap_or_default(),
+        tags: tags.iter().map(ToString::to_string).collect(),
+        size_bytes: i64::try_from(manifest.total_size).unwrap_or(i64::MAX),
+        push_time: Some(names::time(manifest.pushed_at)),
+        kms_key_arn: kms_key.to_string(),
+    }
+}

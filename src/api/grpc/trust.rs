@@ -1,0 +1,145 @@
+//! `TrustService`: the trust broker.
+
+use super::asking::changing;
+use super::{Services, names};
+use crate::domain::trust::{Assumed, AssumeRole};
+use crate::error::{Error, Result};
+use crate::names::{Arn, PrincipalKind, PrincipalName, SessionName, Uid};
+use crate::pb::trust as pb;
+use crate::pb::trust::trust_service_server::TrustService;
+use crate::store::sessions::SessionRow;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+#[tonic::async_trait]
+impl TrustService for Services {
+    async fn exchange_token(
+        &self,
+        request: Request<pb::ExchangeTokenRequest>,
+    ) -> Result<Response<pb::ExchangeTokenResponse>, Status> {
+        self.unproven(request, async |message: pb::ExchangeTokenRequest| {
+            let (token, principal) = self.app.exchange_token(&message.presigned_url, &self.endpoints).await?;
+            Ok(pb::ExchangeTokenResponse {
+                token: token.text.expose().clone(),
+                expire_time: Some(names::time(token.expires_at)),
+                arn: principal.arn().to_string(),
+            })
+        })
+        .await
+    }
+
+    async fn assume_role(
+        &self,
+        request: Request<pb::AssumeRoleRequest>,
+    ) -> Result<Response<pb::AssumeRoleResponse>, Status> {
+        self.known(request, async |ctx, message: pb::AssumeRoleRequest| {
+            let assumed = self.app.assume_role(&ctx, wanted(message)?).await?;
+            Ok(told(&assumed))
+        })
+        .await
+    }
+
+    async fn get_caller_identity(
+        &self,
+        request: Request<pb::GetCallerIdentityRequest>,
+    ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
+        self.known(request, async |ctx, _| {
+            let principal = self.app.caller_identity(&ctx)?;
+            let session = principal.session.as_ref().and_then(|session| session.name.as_ref());
+            let user_id = match (principal.name.kind, session) {
+                (PrincipalKind::Role, Some(session)) => format!("{}:{session}", principal.unique_id),
+                _ => principal.unique_id.to_string(),
+            };
+            let (account, arn) = (principal.name.account.to_string(), principal.arn().to_string());
+            Ok(pb::GetCallerIdentityResponse { account, arn, user_id })
+        })
+        .await
+    }
+
+    async fn get_authorization_token(
+        &self,
+        request: Request<pb::GetAuthorizationTokenRequest>,
+    ) -> Result<Response<pb::GetAuthorizationTokenResponse>, Status> {
+        self.known(request, async |ctx, _| {
+            let token = self.app.authorization_token(&ctx).await?;
+            Ok(pb::GetAuthorizationTokenResponse {
+                username: "AWS".to_owned(),
+                password: token.text.expose().clone(),
+                expire_time: Some(names::time(token.expires_at)),
+            })
+        })
+        .await
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<pb::ListSessionsRequest>,
+    ) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        self.known(request, async |ctx, message: pb::ListSessionsRequest| {
+            let account = names::account(&message.parent)?;
+            let (size, token) = names::page(message.page_size, &message.page_token)?;
+            let before = match token {
+                Some(token) => token.key().parse().map_err(|_| Error::invalid("page_token", "unchanged, please"))?,
+                None => i64::MAX,
+            };
+            let before = crate::clock::Timestamp::from_micros(before);
+            let rows = self.app.list_sessions(&ctx, account, before, size).await?;
+            let next_page_token = names::next_page(&rows, size, |row| row.issued_at.micros().to_string());
+            Ok(pb::ListSessionsResponse { sessions: rows.into_iter().map(session).collect(), next_page_token })
+        })
+        .await
+    }
+
+    async fn revoke_session(
+        &self,
+        request: Request<pb::RevokeSessionRequest>,
+    ) -> Result<Response<pb::RevokeSessionResponse>, Status> {
+        self.known(request, async |ctx, message: pb::RevokeSessionRequest| {
+            let (account, id) = names::numbered(&message.name, "sessions")?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.revoke_session(&ctx, account, id).await?;
+            Ok(pb::RevokeSessionResponse {})
+        })
+        .await
+    }
+}
+
+fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
+    let duration = message.duration.as_ref().map(names::seconds).transpose()?;
+    Ok(AssumeRole {
+        role: PrincipalName::from_arn(&Arn::parse(&message.role_arn)?)?,
+        session_name: SessionName::parse(&message.session_name)?,
+        duration: duration.map(Duration::from_secs),
+        policies: message.policies,
+        external_id: Some(message.external_id).filter(|id| !id.is_empty()),
+    })
+}
+
+fn told(assumed: &Assumed) -> pb::AssumeRoleResponse {
+    let credentials = pb::Credentials {
+        access_key_id: assumed.credentials.access_key_id.clone(),
+        secret_access_key: assumed.credentials.secret.expose().clone(),
+        session_token: assumed.credentials.session_token.expose().clone(),
+        expire_time: Some(names::time(assumed.expires_at)),
+    };
+    let account = assumed.arn.account().map_or_else(String::new, |account| account.to_string());
+    pb::AssumeRoleResponse {
+        credentials: Some(credentials),
+        arn: assumed.arn.to_string(),
+        session: session_name(&account, assumed.id),
+    }
+}
+
+fn session(row: SessionRow) -> pb::Session {
+    pb::Session {
+        name: session_name(row.account.as_str(), row.id),
+        principal_arn: row.principal,
+        session_name: row.name,
+        issue_time: Some(names::time(row.issued_at)),
+        expire_time: Some(names::time(row.expires_at)),
+    }
+}
+
+fn session_name(account: &str, id: Uid) -> String {
+    format!("accounts/{account}/sessions/{id}")
+}
