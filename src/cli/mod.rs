@@ -1,30 +1,212 @@
-//! The command line.
+//! The command line: nouns with verbs, over the same gRPC API that anybody may use.
 
+mod access;
+mod account;
+pub mod client;
+mod completion;
+mod dev;
+mod docker;
+pub mod failure;
+mod grant;
+mod image;
+mod key;
+pub mod layout;
+pub mod output;
+mod policy;
+mod principal;
+pub mod processes;
+mod replication;
+mod repository;
 pub mod serve;
+mod session;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use client::{Client, Credentials};
+use failure::{Failure, Result};
+use output::Output;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// A multi-account container registry.
+/// A multi-account container registry whose core is sharing and replication.
 #[derive(Parser, Debug)]
-#[command(name = "transship", version)]
+#[command(name = "transship", version, about)]
 pub struct Cli {
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(clap::Subcommand, Debug)]
+/// What every command understands.
+#[derive(clap::Args, Clone, Debug)]
+struct Global {
+    /// Where the region is.
+    #[arg(long, global = true, env = "TRANSSHIP_ENDPOINT", default_value = "http://127.0.0.1:5000", value_name = "URL")]
+    endpoint: String,
+    /// The root certificate of an https endpoint, PEM.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// How data is printed.
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    output: Output,
+    /// The account to act in; the caller's own unless given.
+    #[arg(long, global = true, value_name = "ID")]
+    account: Option<String>,
+    /// Check everything, change nothing.
+    #[arg(long, global = true)]
+    dry_run: bool,
+}
+
+#[derive(Subcommand, Debug)]
 enum Command {
     /// Runs one region.
     Serve(serve::Serve),
+    /// Starts an organization on this machine and stays up.
+    Dev(dev::Dev),
+    /// Accounts of the organization.
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Users, their keys and policies.
+    #[command(subcommand)]
+    User(principal::User),
+    /// Roles, their policies and sessions.
+    #[command(subcommand)]
+    Role(principal::Role),
+    /// Repositories and their policies.
+    #[command(subcommand)]
+    Repo(repository::Repo),
+    /// The registry's own policy and settings.
+    #[command(subcommand)]
+    Registry(repository::Registry),
+    /// Images.
+    #[command(subcommand)]
+    Image(image::Image),
+    /// Access that one account gives another.
+    #[command(subcommand)]
+    Grant(grant::Grant),
+    /// Rules, lag, receipts, verification.
+    #[command(subcommand)]
+    Replication(replication::Replication),
+    /// KMS keys.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Sessions that were issued.
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Policy files.
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Says who the credentials in the environment are.
+    Whoami,
+    /// Says what the server would answer a principal, and why.
+    Explain(access::Explain),
+    /// Prints a registry password for the credentials in the environment; the user name is AWS.
+    Token,
+    /// Stores a registry password where docker and podman look.
+    Login,
+    /// Prints a completion script.
+    Completion(completion::Completion),
+}
+
+/// What a command works with.
+struct Session {
+    client: Client,
+    global: Global,
+}
+
+impl Session {
+    /// `accounts/<id>` of the account to act in.
+    async fn parent(&self) -> Result<String> {
+        let account = match &self.global.account {
+            Some(account) => account.clone(),
+            None => self.client.account().await?,
+        };
+        Ok(format!("accounts/{account}"))
+    }
+
+    /// `accounts/<id>/repositories/<name>`.
+    async fn repository(&self, name: &str) -> Result<String> {
+        Ok(format!("{}/repositories/{name}", self.parent().await?))
+    }
+
+    /// A name below the account's.
+    async fn below(&self, collection: &str, id: &str) -> Result<String> {
+        if id.starts_with("accounts/") {
+            return Ok(id.to_owned());
+        }
+        Ok(format!("{}/{collection}/{id}", self.parent().await?))
+    }
+
+    /// An id that makes a repeated call answer as the first.
+    fn request_id(&self) -> String {
+        crate::clock::Clock::system().uid().to_string()
+    }
 }
 
 impl Cli {
     /// Runs the command.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        match self.command {
-            Command::Serve(serve) => serve.run(),
+        let local = match self.command {
+            Command::Serve(serve) => return serve.run(),
+            Command::Dev(dev) => return dev.run(),
+            Command::Completion(completion) => return completion.run(),
+            Command::Policy(policy) => return policy.run(),
+            remote => remote,
+        };
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return Failure::from(error).report(),
+        };
+        match runtime.block_on(remote(self.global, local)) {
+            Ok(code) => code,
+            Err(failure) => failure.report(),
         }
+    }
+}
+
+async fn remote(global: Global, command: Command) -> Result<ExitCode> {
+    let credentials = Credentials::from_environment()?;
+    let ca = global.ca.as_deref().map(read).transpose()?;
+    let client = Client::connect(&global.endpoint, ca.as_deref().map(str::as_bytes), &credentials).await?;
+    let session = Session { client, global };
+    match command {
+        Command::Account(command) => command.run(&session).await?,
+        Command::User(command) => command.run(&session).await?,
+        Command::Role(command) => command.run(&session).await?,
+        Command::Repo(command) => command.run(&session).await?,
+        Command::Registry(command) => command.run(&session).await?,
+        Command::Image(command) => command.run(&session).await?,
+        Command::Grant(command) => command.run(&session).await?,
+        Command::Replication(command) => return command.run(&session).await,
+        Command::Key(command) => command.run(&session).await?,
+        Command::Session(command) => command.run(&session).await?,
+        Command::Whoami => access::whoami(&session).await?,
+        Command::Explain(command) => command.run(&session).await?,
+        Command::Token => println!("{}", session.client.password().await?),
+        Command::Login => docker::login(&session).await?,
+        Command::Serve(_) | Command::Dev(_) | Command::Completion(_) | Command::Policy(_) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a file, or standard input for `-`.
+fn read(path: &Path) -> Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        super::Cli::command().debug_assert();
     }
 }

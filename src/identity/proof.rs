@@ -21,6 +21,8 @@ pub const SERVICE: &str = "sts";
 
 const ACTION: (&str, &str) = ("Action", "GetCallerIdentity");
 const VERSION: (&str, &str) = ("Version", "2011-06-15");
+/// Makes proofs of one second differ; whoever signs may leave it out, and then makes one a second.
+const NONCE: &str = "Nonce";
 const SIGNED_HEADERS: &str = "host;x-transship-organization";
 
 /// For whom a proof must be made.
@@ -63,6 +65,7 @@ pub(super) struct Statement {
     pub(super) date: String,
     pub(super) expires: Duration,
     pub(super) token: Option<Secret<String>>,
+    pub(super) nonce: Option<Uid>,
 }
 
 impl Statement {
@@ -107,7 +110,8 @@ impl Statement {
         let expires = sigv4::parse_expires(&need(parameter::EXPIRES)?)?;
         let (credential, date) = (need(parameter::CREDENTIAL)?, need(parameter::DATE)?);
         let token = take(parameter::TOKEN).map(Secret::new);
-        Ok((Self { credential, date, expires, token }, signature))
+        let nonce = take(NONCE).map(|text| Uid::parse(&text).map_err(|_| incomplete("the URL's Nonce is no UUID")));
+        Ok((Self { credential, date, expires, token, nonce: nonce.transpose()? }, signature))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
@@ -124,14 +128,16 @@ impl Statement {
         if let Some(token) = &self.token {
             parameters.push((parameter::TOKEN, token.expose()));
         }
+        let nonce = self.nonce.map(|nonce| nonce.to_string());
+        parameters.extend(nonce.as_deref().map(|nonce| (NONCE, nonce)));
         parameters.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 }
 
-/// Refuses every parameter outside the nine of a proof, and a second of any, in whatever case.
+/// Refuses every parameter outside the ten of a proof, and a second of any, in whatever case.
 fn refuse_unknown(given: &[(String, String)]) -> Result<(), Error> {
     for (at, (name, _)) in given.iter().enumerate() {
-        let known = [ACTION.0, VERSION.0].contains(&name.as_str()) || parameter::ALL.contains(&name.as_str());
+        let known = [ACTION.0, VERSION.0, NONCE].contains(&name.as_str()) || parameter::ALL.contains(&name.as_str());
         let again = given[..at].iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(name));
         if !known || again {
             return Err(incomplete("the URL has an unknown, misspelt or repeated parameter"));

@@ -29,6 +29,7 @@ pub async fn log_in(region: &Region, account: &str) -> String {
         region.app().clock().now(),
         Duration::from_secs(60),
         Uid::parse(&told["organization"]).unwrap(),
+        transship::clock::Clock::system().uid(),
     );
     let request = trust::ExchangeTokenRequest { presigned_url };
     let token = client.exchange_token(request.clone()).await.unwrap().into_inner();

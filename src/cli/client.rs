@@ -1,0 +1,181 @@
+//! The way to a server: who we are, by the keys of the environment, and the connection under which that was proven.
+
+use super::failure::{Failure, Result};
+use crate::clock::Clock;
+use crate::identity::{Endpoint, sign};
+use crate::names::{Region, Uid};
+use crate::pb::identity::identity_service_client::IdentityServiceClient;
+use crate::pb::keys::key_service_client::KeyServiceClient;
+use crate::pb::registry::registry_service_client::RegistryServiceClient;
+use crate::pb::replication::replication_service_client::ReplicationServiceClient;
+use crate::pb::sharing::sharing_service_client::SharingServiceClient;
+use crate::pb::trust::trust_service_client::TrustServiceClient;
+use crate::pb::trust::{ExchangeTokenRequest, GetAuthorizationTokenRequest, GetCallerIdentityRequest};
+use crate::secret::Secret;
+use std::time::Duration;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::{Request, Status};
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a proof of identity may be used; it is used at once.
+const PROOF: Duration = Duration::from_secs(300);
+
+/// Credentials as AWS clients know them.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// `AKIA…` or `ASIA…`.
+    pub access_key_id: String,
+    /// The secret half.
+    pub secret: Secret<String>,
+    /// The session token of temporary credentials.
+    pub session_token: Option<Secret<String>>,
+}
+
+impl Credentials {
+    /// Reads the variables that AWS clients read.
+    ///
+    /// # Errors
+    /// When they are not set.
+    pub fn from_environment() -> Result<Self> {
+        let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (Some(access_key_id), Some(secret)) = (read("AWS_ACCESS_KEY_ID"), read("AWS_SECRET_ACCESS_KEY")) else {
+            return Err(Failure::usage(
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary credentials)",
+            ));
+        };
+        Ok(Self { access_key_id, secret: Secret::new(secret), session_token: read("AWS_SESSION_TOKEN").map(Secret::new) })
+    }
+}
+
+/// Puts the token on every call.
+#[derive(Clone)]
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Proven = InterceptedService<Channel, Bearer>;
+
+/// A connection whose caller is proven.
+#[derive(Clone)]
+pub struct Client {
+    channel: Channel,
+    bearer: Bearer,
+    /// The region that serves it.
+    pub region: Region,
+}
+
+impl Client {
+    /// Connects and proves the identity: asks for whom a proof must be, signs it, exchanges it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or does not believe the credentials.
+    pub async fn connect(endpoint: &str, ca: Option<&[u8]>, credentials: &Credentials) -> Result<Self> {
+        let address = Endpoint::parse(endpoint).map_err(|e| Failure::usage(format!("--endpoint {endpoint}: {e}")))?;
+        let channel = channel(&address, ca).await?;
+        let mut trust = TrustServiceClient::new(channel.clone());
+        let told = match trust.exchange_token(ExchangeTokenRequest::default()).await {
+            Err(status) => Failure::from(status),
+            Ok(_) => return Err(Failure::new("the server believes anybody; this is no transship server")),
+        };
+        let (Some(region), Some(organization)) = (told.metadata("region"), told.metadata("organization")) else {
+            return Err(told);
+        };
+        let region = Region::parse(region)?;
+        let presigned_url = sign::presign_get_caller_identity(
+            &address,
+            &region,
+            &sign::Credentials {
+                access_key_id: &credentials.access_key_id,
+                secret: &credentials.secret,
+                session_token: credentials.session_token.as_ref(),
+            },
+            Clock::system().now(),
+            PROOF,
+            Uid::parse(organization)?,
+            Clock::system().uid(),
+        );
+        let token = trust.exchange_token(ExchangeTokenRequest { presigned_url }).await?.into_inner().token;
+        let bearer = format!("Bearer {token}").parse().map_err(|_| Failure::new("the server's token is no header"))?;
+        Ok(Self { channel, bearer: Bearer(bearer), region })
+    }
+
+    fn proven<T>(&self, client: impl FnOnce(Proven) -> T) -> T {
+        client(InterceptedService::new(self.channel.clone(), self.bearer.clone()))
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn identity(&self) -> IdentityServiceClient<Proven> {
+        self.proven(IdentityServiceClient::new)
+    }
+
+    /// Repositories and images.
+    #[must_use]
+    pub fn registry(&self) -> RegistryServiceClient<Proven> {
+        self.proven(RegistryServiceClient::new)
+    }
+
+    /// Grants.
+    #[must_use]
+    pub fn sharing(&self) -> SharingServiceClient<Proven> {
+        self.proven(SharingServiceClient::new)
+    }
+
+    /// Replication.
+    #[must_use]
+    pub fn replication(&self) -> ReplicationServiceClient<Proven> {
+        self.proven(ReplicationServiceClient::new)
+    }
+
+    /// KMS keys.
+    #[must_use]
+    pub fn keys(&self) -> KeyServiceClient<Proven> {
+        self.proven(KeyServiceClient::new)
+    }
+
+    /// The trust broker.
+    #[must_use]
+    pub fn trust(&self) -> TrustServiceClient<Proven> {
+        self.proven(TrustServiceClient::new)
+    }
+
+    /// The caller's account, 12 digits.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn account(&self) -> Result<String> {
+        Ok(self.trust().get_caller_identity(GetCallerIdentityRequest {}).await?.into_inner().account)
+    }
+
+    /// A registry password.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn password(&self) -> Result<String> {
+        Ok(self.trust().get_authorization_token(GetAuthorizationTokenRequest {}).await?.into_inner().password)
+    }
+}
+
+async fn channel(address: &Endpoint, ca: Option<&[u8]>) -> Result<Channel> {
+    let mut endpoint = Channel::from_shared(address.as_str().to_owned())
+        .map_err(|e| Failure::usage(format!("--endpoint {address}: {e}")))?
+        .connect_timeout(CONNECT);
+    if address.as_str().starts_with("https:") {
+        let roots = ca.ok_or_else(|| Failure::usage("an https endpoint needs --ca FILE with the root that signs it"))?;
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots));
+        endpoint = endpoint.tls_config(tls).map_err(|e| Failure::usage(format!("--ca: {e}")))?;
+    }
+    endpoint.connect().await.map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+        Failure::unavailable(format!("{address} cannot be reached{cause}; is `transship serve` or `dev` running?"))
+    })
+}

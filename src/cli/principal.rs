@@ -1,0 +1,214 @@
+//! `transship user` and `transship role`.
+
+use super::failure::{Failure, Result};
+use super::output::{Output, Rows, print_json, time};
+use super::{Session, read};
+use crate::pb::identity as pb;
+use crate::pb::trust::AssumeRoleRequest;
+use std::path::PathBuf;
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum User {
+    /// Makes a user.
+    Create { name: String },
+    /// Removes a user with its keys and policies.
+    Delete { name: String },
+    /// Makes an access key; the secret is shown once.
+    CreateKey { name: String },
+    /// Removes an access key.
+    DeleteKey { name: String, access_key_id: String },
+    /// Attaches or replaces an identity policy.
+    PutPolicy {
+        name: String,
+        /// The policy's name.
+        policy: String,
+        /// The document; `-` is standard input.
+        file: PathBuf,
+    },
+    /// Lists the account's users and roles.
+    List,
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Role {
+    /// Makes a role.
+    Create {
+        name: String,
+        /// Who may assume it: a trust policy; `-` is standard input.
+        #[arg(long, value_name = "FILE")]
+        trust: PathBuf,
+        /// The longest session, in seconds.
+        #[arg(long, default_value_t = 3_600)]
+        max_session: i64,
+    },
+    /// Removes a role with its policies; its sessions end.
+    Delete { name: String },
+    /// Attaches or replaces an identity policy.
+    PutPolicy {
+        name: String,
+        /// The policy's name.
+        policy: String,
+        /// The document; `-` is standard input.
+        file: PathBuf,
+    },
+    /// Lists the account's users and roles.
+    List,
+    /// Takes a session of a role and prints its credentials as exports, or JSON.
+    Assume {
+        /// The role's name, or its ARN.
+        role: String,
+        /// The session's name.
+        #[arg(long, default_value = "cli")]
+        session_name: String,
+        /// How long, in seconds.
+        #[arg(long)]
+        duration: Option<i64>,
+        /// A session policy; more than one are OR-ed.
+        #[arg(long, value_name = "FILE")]
+        policy: Vec<PathBuf>,
+        /// The external id the trust policy asks for.
+        #[arg(long)]
+        external_id: Option<String>,
+    },
+}
+
+impl User {
+    pub(super) async fn run(self, session: &Session) -> Result<()> {
+        let (validate_only, request_id) = (session.global.dry_run, session.request_id());
+        let mut identity = session.client.identity();
+        match self {
+            Self::Create { name } => {
+                let parent = session.parent().await?;
+                let request = pb::CreateUserRequest { parent, user_id: name, request_id, validate_only };
+                show(session, identity.create_user(request).await?.into_inner().user.into_iter().collect());
+            }
+            Self::Delete { name } => {
+                let name = session.below("users", &name).await?;
+                identity.delete_user(pb::DeleteUserRequest { name, request_id, validate_only }).await?;
+            }
+            Self::CreateKey { name } => {
+                let parent = session.below("users", &name).await?;
+                let request = pb::CreateAccessKeyRequest { parent, validate_only };
+                let key = identity.create_access_key(request).await?.into_inner().access_key.unwrap_or_default();
+                let mut rows = Rows::new(&["ACCESS KEY ID", "SECRET ACCESS KEY"]);
+                rows.push([key.access_key_id.into(), key.secret_access_key.into()]);
+                rows.print_one(session.global.output);
+            }
+            Self::DeleteKey { name, access_key_id } => {
+                let name = format!("{}/accessKeys/{access_key_id}", session.below("users", &name).await?);
+                identity.delete_access_key(pb::DeleteAccessKeyRequest { name, request_id, validate_only }).await?;
+            }
+            Self::PutPolicy { name, policy, file } => {
+                put_policy(session, session.below("users", &name).await?, policy, &file).await?;
+            }
+            Self::List => list(session).await?,
+        }
+        Ok(())
+    }
+}
+
+impl Role {
+    pub(super) async fn run(self, session: &Session) -> Result<()> {
+        let (validate_only, request_id) = (session.global.dry_run, session.request_id());
+        let mut identity = session.client.identity();
+        match self {
+            Self::Create { name, trust, max_session } => {
+                let request = pb::CreateRoleRequest {
+                    parent: session.parent().await?,
+                    role_id: name,
+                    trust_policy: read(&trust)?,
+                    max_session_duration: Some(prost_types::Duration { seconds: max_session, nanos: 0 }),
+                    request_id,
+                    validate_only,
+                };
+                show(session, identity.create_role(request).await?.into_inner().role.into_iter().collect());
+            }
+            Self::Delete { name } => {
+                let name = session.below("roles", &name).await?;
+                identity.delete_role(pb::DeleteRoleRequest { name, request_id, validate_only }).await?;
+            }
+            Self::PutPolicy { name, policy, file } => {
+                put_policy(session, session.below("roles", &name).await?, policy, &file).await?;
+            }
+            Self::List => list(session).await?,
+            Self::Assume { role, session_name, duration, policy, external_id } => {
+                let role_arn = if role.starts_with("arn:") {
+                    role
+                } else {
+                    let parent = session.parent().await?;
+                    let account = parent.trim_start_matches("accounts/");
+                    format!("arn:aws:iam::{account}:role/{role}")
+                };
+                let request = AssumeRoleRequest {
+                    role_arn,
+                    session_name,
+                    duration: duration.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+                    policies: policy.iter().map(|path| read(path)).collect::<Result<_>>()?,
+                    external_id: external_id.unwrap_or_default(),
+                };
+                assume(session, request).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn put_policy(session: &Session, parent: String, policy_id: String, file: &std::path::Path) -> Result<()> {
+    let request = pb::PutPrincipalPolicyRequest {
+        parent,
+        policy_id,
+        document: read(file)?,
+        request_id: session.request_id(),
+        validate_only: session.global.dry_run,
+    };
+    for warning in session.client.identity().put_principal_policy(request).await?.into_inner().warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(())
+}
+
+async fn list(session: &Session) -> Result<()> {
+    let parent = session.parent().await?;
+    let (mut all, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = pb::ListPrincipalsRequest { parent: parent.clone(), page_size: 0, page_token };
+        let page = session.client.identity().list_principals(request).await?.into_inner();
+        all.extend(page.principals);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            show(session, all);
+            return Ok(());
+        }
+    }
+}
+
+fn show(session: &Session, principals: Vec<pb::Principal>) {
+    let mut rows = Rows::new(&["ARN", "UNIQUE ID", "CREATED"]);
+    for principal in principals {
+        let created = time(principal.create_time.as_ref());
+        rows.push([principal.arn.into(), principal.unique_id.into(), created]);
+    }
+    rows.print(session.global.output);
+}
+
+async fn assume(session: &Session, request: AssumeRoleRequest) -> Result<()> {
+    let assumed = session.client.trust().assume_role(request).await?.into_inner();
+    let keys = assumed.credentials.ok_or_else(|| Failure::new("the server gave no credentials"))?;
+    match session.global.output {
+        Output::Table => {
+            println!("export AWS_ACCESS_KEY_ID={}", keys.access_key_id);
+            println!("export AWS_SECRET_ACCESS_KEY={}", keys.secret_access_key);
+            println!("export AWS_SESSION_TOKEN={}", keys.session_token);
+            eprintln!("{} until {}", assumed.arn, time(keys.expire_time.as_ref()).as_str().unwrap_or_default());
+        }
+        Output::Json => print_json(&serde_json::json!({
+            "arn": assumed.arn,
+            "session": assumed.session,
+            "access_key_id": keys.access_key_id,
+            "secret_access_key": keys.secret_access_key,
+            "session_token": keys.session_token,
+            "expiration": time(keys.expire_time.as_ref()),
+        })),
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! `transship repo` and `transship registry`.
+
+use super::failure::Result;
+use super::output::{Rows, time};
+use super::{Session, read};
+use crate::pb::registry as pb;
+use crate::pb::registry::registry_settings::CreateOnPush;
+use std::path::PathBuf;
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Repo {
+    /// Makes a repository.
+    Create {
+        name: String,
+        /// Its KMS key; the account's default unless given.
+        #[arg(long, value_name = "ARN")]
+        kms_key: Option<String>,
+    },
+    /// Lists the repositories.
+    List,
+    /// Shows a repository.
+    Get { name: String },
+    /// Removes a repository.
+    Delete {
+        name: String,
+        /// With its images.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Prints a repository's policy.
+    GetPolicy { name: String },
+    /// Replaces a repository's policy.
+    SetPolicy {
+        name: String,
+        /// The document; `-` is standard input.
+        file: PathBuf,
+        /// Accept principals that do not exist; they match nobody.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Removes a repository's policy.
+    DeletePolicy { name: String },
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Registry {
+    /// Prints the registry's policy.
+    GetPolicy,
+    /// Replaces the registry's policy.
+    PutPolicy {
+        /// The document; `-` is standard input.
+        file: PathBuf,
+        /// Accept principals that do not exist; they match nobody.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Removes the registry's policy.
+    DeletePolicy,
+    /// Shows the registry's settings.
+    GetSettings,
+    /// Changes the registry's settings.
+    SetSettings {
+        /// Whether a push makes the repository it names.
+        #[arg(long)]
+        create_on_push: bool,
+    },
+}
+
+impl Repo {
+    pub(super) async fn run(self, session: &Session) -> Result<()> {
+        let (validate_only, request_id) = (session.global.dry_run, session.request_id());
+        let mut registry = session.client.registry();
+        match self {
+            Self::Create { name, kms_key } => {
+                let request = pb::CreateRepositoryRequest {
+                    parent: session.parent().await?,
+                    repository_id: name,
+                    kms_key_arn: kms_key.unwrap_or_default(),
+                    request_id,
+                    validate_only,
+                };
+                let made = registry.create_repository(request).await?.into_inner().repository;
+                show(made.into_iter().collect()).print_one(session.global.output);
+            }
+            Self::List => list(session).await?,
+            Self::Get { name } => {
+                let request = pb::GetRepositoryRequest { name: session.repository(&name).await? };
+                let found = registry.get_repository(request).await?.into_inner().repository;
+                show(found.into_iter().collect()).print_one(session.global.output);
+            }
+            Self::Delete { name, force } => {
+                let name = session.repository(&name).await?;
+                let request = pb::DeleteRepositoryRequest { name, force, request_id, validate_only };
+                registry.delete_repository(request).await?;
+            }
+            Self::GetPolicy { name } => {
+                let request = pb::GetRepositoryPolicyRequest { name: session.repository(&name).await? };
+                println!("{}", registry.get_repository_policy(request).await?.into_inner().policy);
+            }
+            Self::SetPolicy { name, file, force } => {
+                let (name, policy) = (session.repository(&name).await?, read(&file)?);
+                let request = pb::SetRepositoryPolicyRequest { name, policy, force, request_id, validate_only };
+                warn(registry.set_repository_policy(request).await?.into_inner().warnings);
+            }
+            Self::DeletePolicy { name } => {
+                let name = session.repository(&name).await?;
+                let request = pb::DeleteRepositoryPolicyRequest { name, request_id, validate_only };
+                registry.delete_repository_policy(request).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Registry {
+    pub(super) async fn run(self, session: &Session) -> Result<()> {
+        let (validate_only, request_id) = (session.global.dry_run, session.request_id());
+        let (parent, mut registry) = (session.parent().await?, session.client.registry());
+        match self {
+            Self::GetPolicy => {
+                let request = pb::GetRegistryPolicyRequest { parent };
+                println!("{}", registry.get_registry_policy(request).await?.into_inner().policy);
+            }
+            Self::PutPolicy { file, force } => {
+                let policy = read(&file)?;
+                let request = pb::PutRegistryPolicyRequest { parent, policy, force, request_id, validate_only };
+                warn(registry.put_registry_policy(request).await?.into_inner().warnings);
+            }
+            Self::DeletePolicy => {
+                let request = pb::DeleteRegistryPolicyRequest { parent, request_id, validate_only };
+                registry.delete_registry_policy(request).await?;
+            }
+            Self::GetSettings => {
+                let request = pb::GetRegistrySettingsRequest { name: format!("{parent}/registry") };
+                let settings = registry.get_registry_settings(request).await?.into_inner().settings.unwrap_or_default();
+                let mut rows = Rows::new(&["CREATE ON PUSH"]);
+                rows.push([(settings.create_on_push() == CreateOnPush::Enabled).into()]);
+                rows.print_one(session.global.output);
+            }
+            Self::SetSettings { create_on_push } => {
+                let wanted = if create_on_push { CreateOnPush::Enabled } else { CreateOnPush::Disabled };
+                let settings =
+                    pb::RegistrySettings { name: format!("{parent}/registry"), create_on_push: wanted.into() };
+                let request =
+                    pb::UpdateRegistrySettingsRequest { settings: Some(settings), request_id, validate_only };
+                registry.update_registry_settings(request).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn list(session: &Session) -> Result<()> {
+    let parent = session.parent().await?;
+    let (mut all, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = pb::ListRepositoriesRequest { parent: parent.clone(), page_size: 0, page_token };
+        let page = session.client.registry().list_repositories(request).await?.into_inner();
+        all.extend(page.repositories);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            show(all).print(session.global.output);
+            return Ok(());
+        }
+    }
+}
+
+fn show(repositories: Vec<pb::Repository>) -> Rows {
+    let mut rows = Rows::new(&["URI", "ARN", "KMS KEY", "CREATED"]);
+    for repository in repositories {
+        let created = time(repository.create_time.as_ref());
+        rows.push([repository.uri.into(), repository.arn.into(), repository.kms_key_arn.into(), created]);
+    }
+    rows
+}
+
+fn warn(warnings: Vec<String>) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
