@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod keys;
 pub mod listen;
 pub mod names;
+pub mod oci;
 pub mod ops;
 pub mod pb;
 pub mod peer;

@@ -4,6 +4,7 @@ mod access;
 mod account;
 pub mod client;
 mod completion;
+mod demo;
 mod dev;
 mod docker;
 pub mod failure;
@@ -64,6 +65,8 @@ enum Command {
     Serve(serve::Serve),
     /// Starts an organization on this machine and stays up.
     Dev(dev::Dev),
+    /// Tells the main job on real processes and real bytes, step by step.
+    Demo(demo::Demo),
     /// Accounts of the organization.
     #[command(subcommand)]
     Account(account::Account),
@@ -151,6 +154,7 @@ impl Cli {
         let local = match self.command {
             Command::Serve(serve) => return serve.run(),
             Command::Dev(dev) => return dev.run(),
+            Command::Demo(demo) => return demo.run(),
             Command::Completion(completion) => return completion.run(),
             Command::Policy(policy) => return policy.run(),
             remote => remote,
@@ -186,7 +190,7 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::Explain(command) => command.run(&session).await?,
         Command::Token => println!("{}", session.client.password().await?),
         Command::Login => docker::login(&session).await?,
-        Command::Serve(_) | Command::Dev(_) | Command::Completion(_) | Command::Policy(_) => {}
+        Command::Serve(_) | Command::Dev(_) | Command::Demo(_) | Command::Completion(_) | Command::Policy(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ pub use connect::Peers;
 pub use follow::follow;
 pub use server::Transport;
 pub use source::replicate;
-pub use tls::{Identity, region_uri};
+pub use tls::{Identity, public_key, region_uri};
 
 /// The largest HTTP/2 frame between peers: fewer, larger frames (measured 1.5-2 times the throughput of 16 KiB).
 pub const FRAME_BYTES: u32 = 1 << 20;

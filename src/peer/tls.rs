@@ -112,7 +112,10 @@ pub(super) fn server_name(region: &Region) -> Result<ServerName<'static>> {
 }
 
 /// The P-256 point of a certificate's public key: the last 65 bytes of its key info.
-pub(super) fn public_key(certificate: &[u8]) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// When the certificate does not read or has another key.
+pub fn public_key(certificate: &[u8]) -> Result<Vec<u8>> {
     let der = CertificateDer::from(certificate);
     let parsed = webpki::EndEntityCert::try_from(&der).map_err(Error::internal)?;
     let info = parsed.subject_public_key_info();
