@@ -373,7 +373,7 @@ fn denied(refused: Option<String>) -> Result<String, String> {
     let text = refused.ok_or("it was allowed")?;
     match text.to_ascii_lowercase().find("is not authorized to perform") {
         // The client's own words come before the registry's sentence.
-        Some(at) => Ok(text[text[..at].rfind("ser: ").map_or(0, |user| user.saturating_sub(1))..].to_owned()),
+        Some(at) => Ok(text[text[..at].rfind("ser: ").map_or(0, |user| user.saturating_sub(1))..].trim_end_matches('"').to_owned()),
         None => Err(format!("it failed, but not by a denial: {text}")),
     }
 }
