@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test that cannot go on fails")]
 
+mod certificates;
 mod conformance_kms;
 mod damage;
 mod grpc;
 mod harness;
+mod isolation;
 mod independence;
 mod kills;
 mod push_pull;
 mod replication;
+mod tenants;
