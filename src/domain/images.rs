@@ -177,6 +177,17 @@ impl Change for DeleteImage {
 }
 
 impl App {
+    /// Asks whether a manifest may be put under a reference and all of these tags: before its bytes are taken, and
+    /// before the first is set, so that a refusal leaves nothing behind.
+    ///
+    /// # Errors
+    /// The denial of the first that may not be.
+    pub async fn check_put(&self, ctx: &Ctx, address: &RepositoryRef, reference: &Reference, tags: &[Tag]) -> Result<()> {
+        let objects = std::iter::once(reference.object()).chain(tags.iter().cloned().map(Object::Tag));
+        let asked: Vec<RepositoryAddress> = objects.map(|object| RepositoryAddress::of(address, object)).collect();
+        self.gate.check::<Repository>(ctx, Op::PutImage, &asked).await
+    }
+
     /// Stores a manifest, under a tag if the reference is one.
     ///
     /// # Errors

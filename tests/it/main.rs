@@ -5,11 +5,14 @@
 mod certificates;
 mod conformance_kms;
 mod damage;
+mod grants;
 mod grpc;
 mod harness;
 mod isolation;
 mod independence;
 mod kills;
 mod push_pull;
+mod refusals;
 mod replication;
+mod sessions;
 mod tenants;
