@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress};
 use crate::keys::{DataKey, Envelope, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
-use crate::names::{Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
+use crate::names::{Algorithm, Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::images::{EdgeKind, ManifestRow, TagRow};
@@ -139,7 +139,10 @@ impl PutImage {
         if before.as_ref().is_some_and(|row| row.digest == digest && row.origin == self.origin) {
             return Ok(None);
         }
-        let version = before.map_or(0, |row| row.version) + 1;
+        // The number of the change that this commits: it grows though the tag, or the whole repository, was deleted.
+        let shards = tx.registry(repository.account).await?.map_or(1, |registry| registry.shards);
+        let head = tx.stream_head(&streams::registry(repository.account), repository.shard(shards)).await?;
+        let version = before.map_or(0, |row| row.version).max(head) + 1;
         let row = TagRow { tag: tag.clone(), digest, version, origin: self.origin.clone() };
         tx.tag_put(repository.uid, &row, self.now).await?;
         Ok(Some((tag.clone(), version)))
@@ -177,6 +180,17 @@ impl Change for DeleteImage {
 }
 
 impl App {
+    /// Asks whether a manifest may be put under a reference and all of these tags: before its bytes are taken, and
+    /// before the first is set, so that a refusal leaves nothing behind.
+    ///
+    /// # Errors
+    /// The denial of the first that may not be.
+    pub async fn check_put(&self, ctx: &Ctx, address: &RepositoryRef, reference: &Reference, tags: &[Tag]) -> Result<()> {
+        let objects = std::iter::once(reference.object()).chain(tags.iter().cloned().map(Object::Tag));
+        let asked: Vec<RepositoryAddress> = objects.map(|object| RepositoryAddress::of(address, object)).collect();
+        self.gate.check::<Repository>(ctx, Op::PutImage, &asked).await
+    }
+
     /// Stores a manifest, under a tag if the reference is one.
     ///
     /// # Errors
@@ -221,6 +235,9 @@ impl App {
         raw: &RawManifest,
         now: Timestamp,
     ) -> Result<SealedManifest> {
+        if raw.digest.algorithm() != Algorithm::Sha256 {
+            return Err(Error::invalid("digest", "images are stored under their SHA-256; push by that, or by tag"));
+        }
         let manifest = Manifest::parse(raw)?;
         let branch = self.current_branch(repository).await?;
         let (data_key, uid) = (DataKey::random()?, self.clock.uid());

@@ -225,7 +225,8 @@ impl App {
     /// When the caller's policies or the role's trust policy do not allow it, or a constraint is malformed.
     pub async fn assume_role(&self, ctx: &Ctx, request: AssumeRole) -> Result<Assumed> {
         let caller = caller(ctx)?;
-        let duration = checked_duration(&request, caller.session.is_some())?;
+        // A user's bearer token is a session too, but not of a role.
+        let duration = checked_duration(&request, caller.name.kind == PrincipalKind::Role)?;
         let policies = checked_policies(&request.policies)?;
         let AssumeRole { role, session_name, external_id, .. } = request;
         let address =

@@ -140,7 +140,9 @@ pub(crate) struct Open {
     repository: Allowed<Repository>,
     row: UploadRow,
     data_key: DataKey,
-    _writing: Writing,
+    /// Shared with every task that still writes or commits: a request that is dropped does not end these, and the next
+    /// one must not begin before they did.
+    writing: Arc<Writing>,
 }
 
 impl Open {
@@ -288,7 +290,7 @@ impl App {
         let branch = self.branch(&repository.row, &repository.address, row.key.branch_version).await?;
         let link = UploadWrap { salt: row.key.salt, wrapped: row.key.wrapped };
         let data_key = keys::unwrap_upload(&branch, &link, &repository.arn(), repository.uid, row.blob)?;
-        Ok(Open { repository, row, data_key, _writing: writing })
+        Ok(Open { repository, row, data_key, writing: Arc::new(writing) })
     }
 
     /// Receives a body to its end. Full parts are committed on the way, and told to `durable`.
@@ -307,8 +309,10 @@ impl App {
         let mut ledger = Ledger::new(self, ctx, ops, &open, told);
         let mut batch = next_batch(&mut body).await?;
         while !batch.is_empty() {
+            let writing = open.writing.clone();
             let sealing: JoinHandle<Result<(Writer, Option<Unsynced>)>> = tokio::task::spawn_blocking(move || {
                 let full = writer.write(&batch)?;
+                drop(writing);
                 Ok((writer, full))
             });
             // The next bytes are taken from the socket while these are sealed and written.
@@ -339,7 +343,13 @@ impl App {
         if writer.size() == durable {
             return Ok(durable);
         }
-        let ended = crate::blobs::blocking(move || writer.end()).await?;
+        let writing = open.writing.clone();
+        let ended = crate::blobs::blocking(move || {
+            let ended = writer.end();
+            drop(writing);
+            ended
+        })
+        .await?;
         let mut ledger = Ledger::new(self, ctx, ops, &open, None);
         ledger.durable = durable;
         if let Some(unsynced) = ended {
@@ -359,7 +369,13 @@ impl App {
     ) -> Result<()> {
         let Received { open, mut writer, .. } = received;
         let account = open.repository.account;
-        let writer = crate::blobs::blocking(move || writer.end().map(|_| writer)).await?;
+        let writing = open.writing.clone();
+        let writer = crate::blobs::blocking(move || {
+            let ended = writer.end();
+            drop(writing);
+            ended.map(|_| writer)
+        })
+        .await?;
         let verified = match self.blobs.finish(account, open.row.blob, writer, digest).await {
             Ok(verified) => verified,
             Err(error) if error.reason == Reason::DigestMismatch => {
@@ -488,6 +504,7 @@ struct Ledger<'a> {
     op: Op,
     address: RepositoryAddress,
     uid: Uid,
+    writing: Arc<Writing>,
     ttl: Duration,
     durable: u64,
     committing: Option<JoinHandle<Result<u64>>>,
@@ -503,6 +520,7 @@ impl<'a> Ledger<'a> {
             op: ops.part,
             address: RepositoryAddress::whole(&open.repository.address),
             uid: open.row.uid,
+            writing: open.writing.clone(),
             ttl: app.settings.upload_ttl,
             durable: open.row.size,
             committing: None,
@@ -514,6 +532,7 @@ impl<'a> Ledger<'a> {
         self.settled().await?;
         let (gate, mut ctx, op, address) = (self.gate.clone(), self.ctx.clone(), self.op, self.address.clone());
         let (uid, from, ttl, root) = (self.uid, self.durable, self.ttl, self.root.clone());
+        let writing = self.writing.clone();
         self.committing = Some(tokio::spawn(async move {
             let (parts, size, hash_state) = unsynced.sync().await?;
             // Judged as of now: a right that ended in the middle of an upload ends it.
@@ -522,8 +541,9 @@ impl<'a> Ledger<'a> {
             let hash_state = root.seal(HASH_STATE, uid.bytes(), &hash_state)?;
             let to = Progress { size, parts: Part::encode_table(&parts), hash_state };
             let change = AdvanceUpload { uid, from, to, expires_at: ctx.now.plus(ttl) };
-            gate.write(&ctx, op, &address, change).await?;
-            Ok(size)
+            let written = gate.write(&ctx, op, &address, change).await;
+            drop(writing);
+            written.map(|()| size)
         }));
         Ok(())
     }

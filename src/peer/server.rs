@@ -10,12 +10,13 @@ use crate::domain::replication::receipt::Signer;
 use crate::domain::replication::{ImageChange, NeededBlob};
 use crate::error::{Error, Reason, Result};
 use crate::listen::Peer;
-use crate::names::{AccountId, Region};
+use crate::names::{AccountId, Digest, Region};
 use crate::pb::replication as pb;
 use crate::pb::replication::put_blob_response::State;
 use crate::pb::replication::transport_service_server::TransportService;
 use crate::store::receipts::Inbound;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -220,14 +221,15 @@ impl Session {
             }
         }
         self.answer(pb::replicate_response::Frame::Need(pb::Need { blobs })).await?;
-        if !matches!(self.next().await?, Some(pb::replicate_request::Frame::BlobsSent(_))) {
+        let Some(pb::replicate_request::Frame::BlobsSent(ended)) = self.next().await? else {
             return Err(Error::invalid("frame", "blobs_sent was expected"));
-        }
+        };
+        let unsent = ended.missing.iter().map(|text| Digest::parse(text)).collect::<Result<BTreeSet<_>, _>>()?;
         for change in &changes {
             let early = refused.iter().position(|(seq, _)| *seq == change.seq);
             let outcome = match early {
                 Some(at) => Err(refused.swap_remove(at).1),
-                None => self.app.apply_change(arriving, sent.shard, change).await,
+                None => self.app.apply_change(arriving, sent.shard, change, &unsent).await,
             };
             match outcome {
                 Ok(receipt) => {

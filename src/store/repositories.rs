@@ -114,9 +114,14 @@ impl Tx<'_> {
         Ok(self.opt("SELECT 1 FROM manifests WHERE repository = $1 LIMIT 1", args![uid]).await?.is_some())
     }
 
-    /// Removes a repository with its images, links, uploads and branch keys; its objects lose their edges.
+    /// Removes a repository with its images, links, uploads and branch keys; its objects lose their edges, and those of
+    /// its uploads are condemned, so that the sweeper finds them.
     pub(crate) async fn repository_delete(&mut self, uid: Uid) -> Result<(), Error> {
         for sql in [
+            "INSERT INTO blobs (uid, account, kms_key, digest, size, segment, parts, commitment, created_at, \
+             verified_at, condemned_at) SELECT u.blob, r.account, r.kms_key, '', u.size, 0, u.parts, u.salt, \
+             u.created_at, u.created_at, u.created_at FROM uploads u JOIN repositories r ON r.uid = u.repository \
+             WHERE u.repository = $1",
             "DELETE FROM tags WHERE repository = $1",
             "DELETE FROM edges WHERE repository = $1",
             "DELETE FROM manifests WHERE repository = $1",

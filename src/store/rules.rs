@@ -169,21 +169,20 @@ impl Tx<'_> {
             .collect()
     }
 
-    /// Makes a slot unless it is there; true when it is new.
+    /// Makes a slot unless it is there.
     pub(crate) async fn slot_insert(
         &mut self,
         account: AccountId,
         destination: &Destination,
         at: Timestamp,
-    ) -> Result<bool, Error> {
-        let new = self
-            .execute(
-                "INSERT INTO slots (account, region, destination, epoch, lease_until, created_at) \
-                 VALUES ($1, $2, $3, 0, 0, $4) ON CONFLICT (account, region, destination) DO NOTHING",
-                args![account, &destination.region, destination.account, at],
-            )
-            .await?;
-        Ok(new > 0)
+    ) -> Result<(), Error> {
+        self.execute(
+            "INSERT INTO slots (account, region, destination, epoch, lease_until, created_at) \
+             VALUES ($1, $2, $3, 0, 0, $4) ON CONFLICT (account, region, destination) DO NOTHING",
+            args![account, &destination.region, destination.account, at],
+        )
+        .await?;
+        Ok(())
     }
 
     /// A slot.

@@ -189,6 +189,9 @@ impl Drop for Process {
 pub struct Organization {
     pub regions: Vec<Region>,
     pub folder: Arc<TempDir>,
+    /// Who signs its regions' certificates.
+    pub authority: Authority,
+    pub uid: Uid,
     /// What stands before each region's peer port, if it was asked for.
     pub cuts: Vec<Cut>,
 }
@@ -196,6 +199,11 @@ pub struct Organization {
 impl Organization {
     pub async fn start(names: &[&str]) -> Self {
         Self::limited(names, "sweep_secs = 1").await
+    }
+
+    /// The organization's root, PEM.
+    pub fn ca(&self) -> String {
+        self.authority.certificate().to_owned()
     }
 
     /// Regions whose peer ports can be cut off.
@@ -240,14 +248,16 @@ impl Organization {
             );
             regions.push(Region::open(own, &text).await);
         }
-        Self { regions, folder, cuts }
+        Self { regions, folder, authority, uid, cuts }
     }
 }
 
 /// A wire to a port, which can be cut.
 pub struct Cut {
     pub port: u16,
-    open: tokio::sync::watch::Sender<bool>,
+    /// Where it leads, while it is whole.
+    open: tokio::sync::watch::Sender<Option<u16>>,
+    behind: u16,
 }
 
 impl Cut {
@@ -256,33 +266,36 @@ impl Cut {
         listener.set_nonblocking(true).unwrap();
         let own = listener.local_addr().unwrap().port();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let (open, watched) = tokio::sync::watch::channel(true);
+        let (open, watched) = tokio::sync::watch::channel(Some(port));
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 let mut watched = watched.clone();
                 tokio::spawn(async move {
-                    if !*watched.borrow() {
-                        return;
-                    }
+                    let Some(port) = *watched.borrow_and_update() else { return };
                     let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return };
                     tokio::select! {
                         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = watched.wait_for(|open| !open) => {}
+                        _ = watched.changed() => {}
                     }
                 });
             }
         });
-        Self { port: own, open }
+        Self { port: own, open, behind: port }
     }
 
     /// Breaks every connection and lets no new one through.
     pub fn cut(&self) {
-        self.open.send_replace(false);
+        self.open.send_replace(None);
     }
 
     /// Lets connections through again.
     pub fn mend(&self) {
-        self.open.send_replace(true);
+        self.lead_to(self.behind);
+    }
+
+    /// Breaks every connection and leads new ones to another port.
+    pub fn lead_to(&self, port: u16) {
+        self.open.send_replace(Some(port));
     }
 }
 
@@ -317,10 +330,17 @@ impl Authority {
         region: &str,
         end: time::OffsetDateTime,
     ) -> (String, String) {
+        let uri = transship::peer::region_uri(organization, &transship::names::Region::parse(region).unwrap());
+        self.named(region, &[uri], end)
+    }
+
+    /// A certificate under the DNS name of a region, with these URIs and this end.
+    pub fn named(&self, region: &str, uris: &[String], end: time::OffsetDateTime) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![format!("{region}.region.transship.internal")]).unwrap();
-        let uri = transship::peer::region_uri(organization, &transship::names::Region::parse(region).unwrap());
-        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        for uri in uris {
+            params.subject_alt_names.push(SanType::URI(uri.clone().try_into().unwrap()));
+        }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.not_after = end;
         let certificate = params.signed_by(&key, &self.issuer).unwrap();

@@ -2,11 +2,17 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test that cannot go on fails")]
 
+mod certificates;
 mod conformance_kms;
 mod damage;
+mod grants;
 mod grpc;
 mod harness;
+mod isolation;
 mod independence;
 mod kills;
 mod push_pull;
+mod refusals;
 mod replication;
+mod sessions;
+mod tenants;

@@ -50,6 +50,7 @@ pub(super) async fn put(
 ) -> Result<Response<Body>> {
     let (app, ctx, address) = (asking.app, &asking.ctx, asking.address());
     let media_type = asking.header(CONTENT_TYPE).map(media_type).transpose()?;
+    app.check_put(ctx, &address, &reference.into(), tags).await?;
     let bytes = receive(body).await?;
     let pushed = app.put_image(ctx, &address, reference.into(), media_type.clone(), bytes.clone()).await?;
     for tag in tags {

@@ -86,6 +86,7 @@ impl Change for ApplyImage {
             return Ok(());
         }
         for manifest in &self.manifests {
+            self.check_brought(repository, tx, &manifest.blobs).await?;
             manifest.store(tx).await?;
         }
         self.set_tag(repository, tx).await?;
@@ -94,6 +95,20 @@ impl Change for ApplyImage {
 }
 
 impl ApplyImage {
+    /// What another tenant brought here is not linked for a source that did not bring it too; whether it is here reads
+    /// the same as that it is not (decision 21).
+    async fn check_brought(&self, repository: &Repository, tx: &mut Tx<'_>, blobs: &[Digest]) -> Result<()> {
+        let Inbound { source, destination, .. } = self.arriving.inbound;
+        for digest in blobs {
+            let link = tx.link(repository.uid, digest).await?;
+            if !link.is_some_and(|(link, _)| source == destination || link.source_account == Some(source)) {
+                let text = format!("blob {digest} has not come from account {source} yet; its bytes must travel");
+                return Err(Error::new(Reason::Unavailable, text).with("digest", digest));
+            }
+        }
+        Ok(())
+    }
+
     /// A replicated move applies if the tag is absent or of the same origin (decision 32).
     async fn set_tag(&self, repository: &Repository, tx: &mut Tx<'_>) -> Result<()> {
         let (Some((tag, version)), Some(image)) = (&self.tag, self.manifests.last()) else { return Ok(()) };
@@ -262,11 +277,18 @@ impl App {
         })
     }
 
-    /// Commits a change whose blobs are here, and answers with the receipt.
+    /// Commits a change whose blobs came from its source, and answers with the receipt. `unsent` are the blobs that
+    /// the source says it cannot send.
     ///
     /// # Errors
-    /// When the destination does not consent, a blob is missing, the tag was set here, or the slot is fenced.
-    pub async fn apply_change(&self, arriving: &Arriving, shard: u32, change: &ImageChange) -> Result<Receipt> {
+    /// When the destination does not consent, a blob did not come, the tag was set here, or the slot is fenced.
+    pub async fn apply_change(
+        &self,
+        arriving: &Arriving,
+        shard: u32,
+        change: &ImageChange,
+        unsent: &BTreeSet<Digest>,
+    ) -> Result<Receipt> {
         let ctx = self.replication(&arriving.inbound);
         let address = self.replica_address(arriving, &change.repository);
         let asked = RepositoryAddress::of(&address, Object::Whole);
@@ -279,6 +301,10 @@ impl App {
             Error::new(Reason::ManifestInvalid, "a change came without its manifest")
         })?;
         let blobs: BTreeSet<Digest> = manifests.iter().flat_map(|manifest| manifest.blobs.iter().copied()).collect();
+        if let Some(digest) = blobs.intersection(unsent).next() {
+            let text = format!("the source cannot send blob {digest}, which the image needs");
+            return Err(Error::new(Reason::ReferenceNotFound, text).with("digest", digest));
+        }
         let Inbound { source_region, source, .. } = &arriving.inbound;
         let apply = ApplyImage {
             arriving: arriving.clone(),

@@ -73,11 +73,13 @@ impl Change for CreateRule {
         let (rule, now) = (&self.rule, self.rule.created_at);
         tx.registry_insert(&self.registry, now).await?;
         let shards = tx.registry(rule.account).await?.map_or(1, |registry| registry.shards);
+        let carried = tx.rule_routes().await?;
         tx.rule_insert(rule).await?;
         let stream = streams::registry(rule.account);
         for destination in &rule.destinations {
-            // A new slot begins at the head: what was pushed before is not carried.
-            if tx.slot_insert(rule.account, destination, now).await? {
+            tx.slot_insert(rule.account, destination, now).await?;
+            // A route begins at the head: what was pushed while no rule named it is not carried.
+            if !carried.contains(&(rule.account, destination.clone())) {
                 for shard in 0..shards {
                     let head = tx.stream_head(&stream, shard).await?;
                     tx.cursor_set(&stream, shard, &destination.follower(), head, now).await?;
