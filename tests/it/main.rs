@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test that cannot go on fails")]
 
+mod bad_input;
 mod certificates;
 mod conformance_kms;
 mod damage;
