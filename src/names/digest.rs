@@ -1,3 +1,5 @@
+//! Digests of content, with the algorithm in the value; nothing here decides which algorithms a surface accepts.
+
 use super::{Error, text_serde};
 use std::fmt;
 

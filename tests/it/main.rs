@@ -2,17 +2,20 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test that cannot go on fails")]
 
+mod architecture;
 mod certificates;
 mod conformance_kms;
 mod damage;
 mod grants;
 mod grpc;
 mod harness;
-mod isolation;
 mod independence;
+mod isolation;
 mod kills;
+mod operations;
 mod push_pull;
 mod refusals;
 mod replication;
 mod sessions;
+mod source;
 mod tenants;
