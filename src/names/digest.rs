@@ -24,6 +24,7 @@ impl Algorithm {
 
     /// The length of the hash in bytes.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no hash is empty")]
     pub fn len(self) -> usize {
         match self {
             Self::Sha256 => 32,
