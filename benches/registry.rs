@@ -4,6 +4,8 @@
 //! printed, nothing is judged. The peer is Debian's docker-registry (it neither encrypts nor syncs), if it is installed.
 //! `RUNS` (5), `MIB` (1024) and `PART` (`push,memory,replicate`) narrow a run.
 
+#![allow(clippy::disallowed_methods, reason = "a bench measures real time")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +20,7 @@ use transship::names::{PrincipalKind, PrincipalName};
 use transship::server::{Server, account_id};
 
 #[path = "../tests/it/harness.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "it is the tests' own, and they use all of it")]
 mod harness;
 
 fn main() {
@@ -196,7 +198,7 @@ impl Registry {
     }
 }
 
-/// Peak RssAnon of the server while 16 clients push at once, sampled every 50 ms.
+/// Peak `RssAnon` of the server while 16 clients push at once, sampled every 50 ms.
 fn memory(runtime: &tokio::runtime::Runtime, folder: &Path) {
     // The large size shares one file among the clients: the server seals each push anew all the same.
     let sizes: &[(u64, usize)] = if std::env::var_os("BIG").is_some() { &[(16, 256), (8, 4096)] } else { &[(16, 256)] };

@@ -61,7 +61,7 @@ impl BlobStore {
     pub fn open(root: &Path) -> Result<Self> {
         std::fs::create_dir_all(root)
             .and_then(|()| sync_folder(root))
-            .map_err(|e| at(root, "make the blob folder", e))?;
+            .map_err(|e| at(root, "make the blob folder", &e))?;
         Ok(Self { root: root.into() })
     }
 
@@ -79,10 +79,10 @@ impl BlobStore {
                     file.sync_all()
                 });
                 let folder = path.parent().unwrap_or(&path);
-                written.and_then(|()| sync_folder(folder)).map_err(|e| at(&path, "write", e))?;
+                written.and_then(|()| sync_folder(folder)).map_err(|e| at(&path, "write", &e))?;
                 Ok(new)
             }
-            Err(e) => Err(at(&path, "read", e)),
+            Err(e) => Err(at(&path, "read", &e)),
         })
         .await
     }
@@ -130,9 +130,9 @@ impl BlobStore {
                 return Err(Error::new(Reason::DigestMismatch, text).with("digest", sealing.digest()));
             }
             // SPEC: fdatasync(2) flushes the bytes and the length; the name lives in the folder.
-            file.sync_data().map_err(|e| at(&path, "sync", e))?;
+            file.sync_data().map_err(|e| at(&path, "sync", &e))?;
             let folder = path.parent().unwrap_or(&path);
-            sync_folder(folder).map_err(|e| at(folder, "sync", e))?;
+            sync_folder(folder).map_err(|e| at(folder, "sync", &e))?;
             Ok(VerifiedBlob { account, uid, sealing })
         })
         .await
@@ -163,7 +163,7 @@ impl BlobStore {
         blocking(move || match std::fs::remove_file(&path) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(at(&path, "remove", e)),
+            Err(e) => Err(at(&path, "remove", &e)),
         })
         .await
     }
@@ -174,7 +174,7 @@ impl BlobStore {
     /// When the disk fails.
     pub async fn list(&self) -> Result<Vec<(AccountId, Uid)>> {
         let root = self.root.clone();
-        blocking(move || list_objects(&root).map_err(|e| at(&root, "list", e))).await
+        blocking(move || list_objects(&root).map_err(|e| at(&root, "list", &e))).await
     }
 }
 
@@ -207,7 +207,7 @@ impl Unsynced {
     /// When the disk fails; the bytes must then be taken as lost.
     pub async fn sync(self) -> Result<(Vec<Part>, u64, Vec<u8>)> {
         blocking(move || {
-            self.file.sync_data().map_err(|e| at(&self.path, "sync", e))?;
+            self.file.sync_data().map_err(|e| at(&self.path, "sync", &e))?;
             Ok((self.parts, self.size, self.hash_state))
         })
         .await
@@ -259,7 +259,7 @@ impl Writer {
         self.parts.push(part);
         self.part_open = false;
         self.flush()?;
-        let file = self.file.try_clone().map_err(|e| at(&self.path, "sync", e))?;
+        let file = self.file.try_clone().map_err(|e| at(&self.path, "sync", &e))?;
         Ok(Unsynced {
             path: self.path.clone(),
             file,
@@ -270,7 +270,7 @@ impl Writer {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.file.write_all(&self.sealed).map_err(|e| at(&self.path, "write", e))?;
+        self.file.write_all(&self.sealed).map_err(|e| at(&self.path, "write", &e))?;
         self.sealed.clear();
         Ok(())
     }
@@ -312,7 +312,7 @@ impl Reader {
 fn open_for_append(path: &Path, durable: u64) -> Result<File> {
     let folder = path.parent().unwrap_or(path);
     if durable == 0 && !folder.exists() {
-        make_folder(folder).map_err(|e| at(folder, "make", e))?;
+        make_folder(folder).map_err(|e| at(folder, "make", &e))?;
     }
     let mut file = OpenOptions::new()
         .create(durable == 0)
@@ -320,13 +320,13 @@ fn open_for_append(path: &Path, durable: u64) -> Result<File> {
         .read(true)
         .write(true)
         .open(path)
-        .map_err(|e| at(path, "open", e))?;
-    let length = file.metadata().map_err(|e| at(path, "open", e))?.len();
+        .map_err(|e| at(path, "open", &e))?;
+    let length = file.metadata().map_err(|e| at(path, "open", &e))?.len();
     if length < durable {
         let text = "an unfinished upload lost bytes that were durable; start it again";
         return Err(Error::new(Reason::DataLoss, text));
     }
-    file.set_len(durable).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| at(path, "truncate", e))?;
+    file.set_len(durable).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| at(path, "truncate", &e))?;
     Ok(file)
 }
 
@@ -362,7 +362,7 @@ fn list_objects(root: &Path) -> std::io::Result<Vec<(AccountId, Uid)>> {
     Ok(found)
 }
 
-fn at(path: &Path, doing: &str, error: std::io::Error) -> Error {
+fn at(path: &Path, doing: &str, error: &std::io::Error) -> Error {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     let context = std::io::Error::new(error.kind(), format!("{doing} {}: {error}", path.display()));
     if full {

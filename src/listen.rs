@@ -284,5 +284,4 @@ fn log(addr: SocketAddr, ended: Result<(), BoxError>) {
 }
 
 #[cfg(test)]
-#[path = "listen/tests.rs"]
 mod tests;

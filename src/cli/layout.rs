@@ -218,6 +218,7 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
 fn certificate(error: rcgen::Error) -> Failure {
     Failure::new(format!("the certificate cannot be made: {error}"))
 }

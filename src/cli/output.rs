@@ -30,7 +30,7 @@ impl Rows {
     /// Adds a row, a value for each column.
     pub fn push<const N: usize>(&mut self, row: [Value; N]) {
         debug_assert_eq!(N, self.columns.len(), "a row has a value for each column");
-        self.rows.push(row.to_vec());
+        self.rows.push(Vec::from(row));
     }
 
     /// Prints all rows: a table, or a JSON array.

@@ -5,7 +5,8 @@ use super::layout::Placed;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a region may take to serve.
 const READY: Duration = Duration::from_secs(30);

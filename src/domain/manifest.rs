@@ -327,5 +327,4 @@ fn parsed<T>(result: Result<T, NameError>, members: &Members<'_>, member: &str) 
 }
 
 #[cfg(test)]
-#[path = "manifest/tests.rs"]
 mod tests;

@@ -143,14 +143,14 @@ impl Judge {
             Caller::Principal(principal) => judge.load_principal(documents, tx, ctx, principal).await?,
             Caller::Replication { account, .. } => judge.load_service(
                 documents,
-                replication_role(*account),
+                &replication_role(*account),
                 *account,
                 r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["ecr:ReplicateImage","ecr:CreateRepository"],"Resource":"*"}}"#,
             )?,
             Caller::System(job) => {
                 if let Some(account) = target.account {
                     let role = Arn::new("iam", "", Some(account), &format!("role/aws-service-role/transship/{job}"));
-                    judge.load_service(documents, role, account, job_policy(job))?;
+                    judge.load_service(documents, &role, account, job_policy(job))?;
                 }
             }
         }
@@ -190,7 +190,7 @@ impl Judge {
         Ok(())
     }
 
-    fn load_service(&mut self, documents: &Documents, role: Arn, account: AccountId, policy: &str) -> Result<()> {
+    fn load_service(&mut self, documents: &Documents, role: &Arn, account: AccountId, policy: &str) -> Result<()> {
         self.context.set("aws:PrincipalArn", role.as_str());
         self.context.set("aws:PrincipalAccount", account.as_str());
         self.identity.push(("service-linked role".to_owned(), documents.parse(Kind::Identity, policy)?));

@@ -1,3 +1,5 @@
+//! Account numbers.
+
 use super::{Error, text_name};
 
 /// A 12-digit account number, as AWS writes it.

@@ -1,3 +1,5 @@
+//! Amazon resource names, split into their fields and otherwise as written: nothing here says what one stands for.
+
 use super::{AccountId, Error, text_name};
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Digests of content, with the algorithm in the value; nothing here decides which algorithms a surface accepts.
+
 use super::{Error, text_serde};
 use std::fmt;
 
@@ -22,6 +24,7 @@ impl Algorithm {
 
     /// The length of the hash in bytes.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no hash is empty")]
     pub fn len(self) -> usize {
         match self {
             Self::Sha256 => 32,

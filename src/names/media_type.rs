@@ -1,3 +1,5 @@
+//! Media types as text that is well formed; nothing here knows what any of them means.
+
 use super::{Error, text_name};
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Sizes of pages and the tokens between them.
+
 use super::Error;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 

@@ -1,3 +1,5 @@
+//! Names of users, roles and sessions, and the principals that they make.
+
 use super::{AccountId, Arn, Error, text_name};
 use std::sync::Arc;
 

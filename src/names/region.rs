@@ -1,3 +1,5 @@
+//! Names of regions; whether one is part of the organization is another question.
+
 use super::{Error, text_name};
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Names of repositories, and where one is: in which account and region.
+
 use super::{AccountId, Arn, Error, Region, text_name};
 use std::sync::Arc;
 

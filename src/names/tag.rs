@@ -1,3 +1,5 @@
+//! Tags, and patterns over them.
+
 use super::{Error, text_name};
 use std::sync::Arc;
 

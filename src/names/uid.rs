@@ -1,3 +1,5 @@
+//! Ids that the application makes; it makes them in `clock`.
+
 use super::{Error, text_serde};
 use std::fmt;
 

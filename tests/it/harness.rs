@@ -192,7 +192,8 @@ impl Drop for Process {
 /// Several regions of one organization, the first its home.
 pub struct Organization {
     pub regions: Vec<Region>,
-    pub folder: Arc<TempDir>,
+    /// Keeps the file of the root while regions may read it again.
+    _folder: TempDir,
     /// Who signs its regions' certificates.
     pub authority: Authority,
     pub uid: Uid,
@@ -221,7 +222,7 @@ impl Organization {
     }
 
     async fn build(names: &[&str], limits: &str, cuttable: bool) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let folder = tempfile::tempdir().unwrap();
         let uid = Clock::system().uid();
         let authority = Authority::new();
         std::fs::write(folder.path().join("ca.pem"), authority.certificate()).unwrap();
@@ -254,7 +255,7 @@ impl Organization {
             );
             regions.push(Region::open(own, &text).await);
         }
-        Self { regions, folder, authority, uid, cuts }
+        Self { regions, _folder: folder, authority, uid, cuts }
     }
 }
 

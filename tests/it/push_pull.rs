@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_comes_back_as_it_was_pushed_and_survives_a_restart() {
-    round_trip(Region::start().await).await;
+    Box::pin(round_trip(Region::start().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,7 +18,7 @@ async fn postgresql_is_a_setting() {
     let secret = folder.path().join("url");
     std::fs::write(&secret, url).unwrap();
     let store = format!("[store]\nkind = \"postgres\"\nurl = \"file:{}\"", secret.display());
-    round_trip(Region::configured(&store).await).await;
+    Box::pin(round_trip(Region::configured(&store).await)).await;
 }
 
 /// The URL of a new database, if there is a server.

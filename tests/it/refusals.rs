@@ -182,6 +182,7 @@ async fn every_route_of_the_registry_refuses_who_may_not_call_it_and_changes_not
         }
         before.unchanged(&books(&region), name);
     }
+    crate::operations::denied(&region, "prod", "refused-oci.txt").await;
     for call in &calls {
         let answer = owner.call(call.method.clone(), &call.path, &call.headers, call.body.clone()).await;
         assert_eq!(answer.status.as_u16(), call.owner, "the owner: {} {}: {}", call.method, call.path, answer.text());
@@ -531,6 +532,7 @@ async fn every_method_of_the_contract_refuses_who_may_not_call_it_and_changes_no
         }
     }
     before.unchanged(&books(&region), "a foreign account");
+    crate::operations::denied(&region, "prod", "refused-grpc.txt").await;
     for call in &calls {
         let ended = raw.call(&format!("/transship.{}", call.method), Some(&strangers.owner), &call.message).await;
         assert_eq!(ended.code, Code::Ok, "the owner: {}: {}", call.method, ended.message);

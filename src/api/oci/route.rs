@@ -414,5 +414,4 @@ fn parameter(name: &'static str, rule: &(impl ToString + ?Sized)) -> Error {
 }
 
 #[cfg(test)]
-#[path = "route_tests.rs"]
 mod tests;

@@ -7,7 +7,7 @@ use super::address::{self, EcrHost, Repository};
 use crate::ctx::Scope;
 
 /// Scopes in one request.
-pub const MAX_SCOPES: usize = 64;
+pub(super) const MAX_SCOPES: usize = 64;
 
 /// Why scopes cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum Error {
 ///
 /// # Errors
 /// When one is malformed or there are too many.
-pub fn parse<'a>(host: Option<&EcrHost>, values: impl Iterator<Item = &'a str>) -> Result<Vec<Scope>, Error> {
+pub(super) fn parse<'a>(host: Option<&EcrHost>, values: impl Iterator<Item = &'a str>) -> Result<Vec<Scope>, Error> {
     let mut scopes = Vec::new();
     for (at, text) in values.flat_map(|value| value.split(' ')).filter(|text| !text.is_empty()).enumerate() {
         if at == MAX_SCOPES {
@@ -43,7 +43,7 @@ pub fn parse<'a>(host: Option<&EcrHost>, values: impl Iterator<Item = &'a str>) 
 
 /// The scope a challenge asks for, as a client of this host writes the repository.
 #[must_use]
-pub fn render(host: Option<&EcrHost>, repository: &Repository, actions: &str) -> String {
+pub(super) fn render(host: Option<&EcrHost>, repository: &Repository, actions: &str) -> String {
     format!("repository:{}:{actions}", repository.address(host))
 }
 

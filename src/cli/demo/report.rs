@@ -5,7 +5,7 @@ use crate::cli::layout::write_private;
 use crate::cli::output::bytes;
 use serde::Serialize;
 use std::path::Path;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// The story so far.
 #[derive(Serialize)]

@@ -13,7 +13,8 @@ use crate::oci;
 use crate::pb::{identity, registry, replication, sharing, trust};
 use crate::secret::Secret;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const REPOSITORY: &str = "team-a/app";
 /// A tag that neither rule nor grant covers.
