@@ -114,8 +114,17 @@ fn peer(folder: &Path) -> Option<Registry> {
     );
     std::fs::write(&config, &text).expect("the peer's configuration is written");
     let version = Command::new("docker-registry").arg("--version").output().ok()?;
-    println!("peer: {}, filesystem driver, no fsync, no TLS, no authentication", String::from_utf8_lossy(&version.stdout).trim());
-    let child = Command::new("docker-registry").arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+    println!(
+        "peer: {}, filesystem driver, no fsync, no TLS, no authentication",
+        String::from_utf8_lossy(&version.stdout).trim()
+    );
+    let child = Command::new("docker-registry")
+        .arg("serve")
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
     let process = Process(child);
     let deadline = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -164,11 +173,22 @@ impl Registry {
         let start = format!("{}/v2/{}/blobs/uploads/", self.base, self.repository);
         let answer = self.curl(&["-X", "POST", "-H", "Content-Length: 0", &start]);
         let location = answer.rsplit(' ').next().unwrap_or_default();
-        let location = if location.starts_with("http") { location.to_owned() } else { format!("{}{location}", self.base) };
+        let location =
+            if location.starts_with("http") { location.to_owned() } else { format!("{}{location}", self.base) };
         let joint = if location.contains('?') { '&' } else { '?' };
         let url = format!("{location}{joint}digest={digest}");
         let file = file.to_string_lossy();
-        let answer = self.curl(&["-X", "PUT", "-H", "Content-Type: application/octet-stream", "-H", "Expect:", "-T", &*file, &url]);
+        let answer = self.curl(&[
+            "-X",
+            "PUT",
+            "-H",
+            "Content-Type: application/octet-stream",
+            "-H",
+            "Expect:",
+            "-T",
+            &*file,
+            &url,
+        ]);
         assert!(answer.starts_with("201"), "push: {answer}");
     }
 
@@ -271,7 +291,8 @@ fn replicate(runtime: &tokio::runtime::Runtime, folder: &Path, runs: usize, mib:
     let (mut theirs, mut bare) = (Vec::new(), Vec::new());
     for run in 0..runs {
         let (file, digest) = blob(folder, mib, 5_000 + u64::try_from(run).unwrap_or(0));
-        let source = Registry { base: base.clone(), repository: repository.clone(), login: login.clone(), process: idle() };
+        let source =
+            Registry { base: base.clone(), repository: repository.clone(), login: login.clone(), process: idle() };
         source.push(&file, &digest);
         let (config, config_digest) = blob(folder, 0, 1);
         source.push(&config, &config_digest);
@@ -294,7 +315,10 @@ fn replicate(runtime: &tokio::runtime::Runtime, folder: &Path, runs: usize, mib:
         std::fs::remove_file(file).expect("the blob's file is ours");
     }
     let ratios: Vec<f64> = theirs.iter().zip(&bare).map(|(a, b)| a / b).collect();
-    println!("replication of one {mib} MiB blob, MB/s: ours {} (from the manifest's PUT to the tag at the destination)", told(&theirs));
+    println!(
+        "replication of one {mib} MiB blob, MB/s: ours {} (from the manifest's PUT to the tag at the destination)",
+        told(&theirs)
+    );
     println!("bare pipeline TLS > SHA-256 > write + fdatasync, MB/s: {}; ours/bare {}", told(&bare), told(&ratios));
 }
 
@@ -375,7 +399,8 @@ fn tls(certificate: &str, key: &str, ca: &str) -> (Arc<rustls::ServerConfig>, Ar
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a root")).expect("a root");
-    let server = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf], key).expect("a server");
+    let server =
+        rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf], key).expect("a server");
     let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     (Arc::new(server), Arc::new(client))
 }

@@ -59,7 +59,9 @@ impl BlobStore {
     /// # Errors
     /// When the folder cannot be made or synced.
     pub fn open(root: &Path) -> Result<Self> {
-        std::fs::create_dir_all(root).and_then(|()| sync_folder(root)).map_err(|e| at(root, "make the blob folder", &e))?;
+        std::fs::create_dir_all(root)
+            .and_then(|()| sync_folder(root))
+            .map_err(|e| at(root, "make the blob folder", &e))?;
         Ok(Self { root: root.into() })
     }
 
@@ -102,7 +104,14 @@ impl BlobStore {
         let durable: u64 = parts.iter().map(Part::cipher_len).sum();
         blocking(move || {
             let file = open_for_append(&path, durable)?;
-            Ok(Writer { path, file, sealer, sealed: Vec::with_capacity(BATCH_BYTES + (64 << 10)), parts, part_open: false })
+            Ok(Writer {
+                path,
+                file,
+                sealer,
+                sealed: Vec::with_capacity(BATCH_BYTES + (64 << 10)),
+                parts,
+                part_open: false,
+            })
         })
         .await
     }
@@ -116,7 +125,8 @@ impl BlobStore {
             let Writer { path, file, sealer, .. } = writer;
             let sealing = sealer.finish()?;
             if sealing.digest() != claimed {
-                let text = format!("the bytes received hash to {}, not to {claimed}; nothing was stored", sealing.digest());
+                let text =
+                    format!("the bytes received hash to {}, not to {claimed}; nothing was stored", sealing.digest());
                 return Err(Error::new(Reason::DigestMismatch, text).with("digest", sealing.digest()));
             }
             // SPEC: fdatasync(2) flushes the bytes and the length; the name lives in the folder.

@@ -219,7 +219,8 @@ impl Settings {
         let mut table: toml::Table = text.parse().map_err(|e| one(format!("{e}")))?;
         for (key, value) in strings.all() {
             if let Some(path) = key.strip_prefix("TRANSSHIP__") {
-                set(&mut table, &path.to_ascii_lowercase(), &value).map_err(|problem| one(format!("{key}: {problem}")))?;
+                set(&mut table, &path.to_ascii_lowercase(), &value)
+                    .map_err(|problem| one(format!("{key}: {problem}")))?;
             }
         }
         let file: File = table.try_into().map_err(|e| one(format!("{e}")))?;
@@ -237,9 +238,8 @@ impl Settings {
         let listen = problems.address("listen", file.listen.as_deref().unwrap_or(DEFAULT_LISTEN));
         let uid = file.organization.uid.as_deref();
         let organization = uid.and_then(|text| problems.keep("organization.uid", Uid::parse(text)));
-        let peers = file.peers.iter().map(|other| {
-            (problems.region("peers.region", &other.region), other.address.clone())
-        });
+        let peers =
+            file.peers.iter().map(|other| (problems.region("peers.region", &other.region), other.address.clone()));
         let peers: BTreeMap<Region, String> = peers.collect();
         if file.peer.is_some() && organization.is_none() {
             problems.0.push("organization.uid: must be given where there is a peer listener".to_owned());
@@ -361,8 +361,11 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let error = settings("region = \"US\"\nlisten = \"here\"\n[store]\nkind = \"postgres\"\nurl = \"postgres://a:b@c\"", &[])
-            .unwrap_err();
+        let error = settings(
+            "region = \"US\"\nlisten = \"here\"\n[store]\nkind = \"postgres\"\nurl = \"postgres://a:b@c\"",
+            &[],
+        )
+        .unwrap_err();
         assert_eq!(error.problems.len(), 3, "{error}");
         assert!(!error.to_string().contains("a:b"), "a secret was repeated: {error}");
     }
@@ -374,7 +377,8 @@ mod tests {
 
     #[test]
     fn a_variable_overrides_a_key_by_its_path() {
-        let settings = settings("", &[("TRANSSHIP__REGISTRY__CREATE_ON_PUSH", "true"), ("TRANSSHIP__REGION", "eu-west-1")]);
+        let settings =
+            settings("", &[("TRANSSHIP__REGISTRY__CREATE_ON_PUSH", "true"), ("TRANSSHIP__REGION", "eu-west-1")]);
         let settings = settings.unwrap();
         assert!(settings.create_on_push);
         assert_eq!(settings.region.as_str(), "eu-west-1");

@@ -9,6 +9,7 @@ use crate::domain::follow::Stream;
 use crate::domain::{self, App};
 use crate::error::{Error, Result};
 use crate::identity::Endpoint;
+use crate::jobs;
 use crate::keys::{BranchCache, EmbeddedKms, Kms, RootKey};
 use crate::listen::{self, Limits};
 use crate::names::AccountId;
@@ -16,7 +17,6 @@ use crate::pb::replication::transport_service_server::TransportServiceServer;
 use crate::peer::{self, Peers, Transport};
 use crate::store::{self, Store};
 use crate::upstream::{self, AwsKms};
-use crate::jobs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -183,8 +183,7 @@ async fn join(
     stop: &CancellationToken,
 ) -> Result<(watch::Receiver<bool>, Option<SocketAddr>)> {
     let organization = settings.organization.ok_or_else(|| Error::invalid("organization.uid", "must be given"))?;
-    let identity =
-        peer::Identity::load(organization, &settings.region, &peer.ca, &peer.certificate, &peer.key)?;
+    let identity = peer::Identity::load(organization, &settings.region, &peer.ca, &peer.certificate, &peer.key)?;
     let listener = bind(peer.listen).await?;
     let address = listener.local_addr().map_err(Error::internal)?;
     let mut addresses = settings.peers.clone();
@@ -196,7 +195,13 @@ async fn join(
         .max_encoding_message_size(peer::MESSAGE_BYTES_MAX);
     let acceptor = tokio_rustls::TlsAcceptor::from(identity.server()?);
     let service = PeersOnly::new(transport);
-    tasks.spawn(listen::serve(listener, Some(acceptor), Limits { drain_grace: PEER_DRAIN, ..Limits::peer() }, service, stop.clone()));
+    tasks.spawn(listen::serve(
+        listener,
+        Some(acceptor),
+        Limits { drain_grace: PEER_DRAIN, ..Limits::peer() },
+        service,
+        stop.clone(),
+    ));
     tasks.spawn(jobs::replicate(app.clone(), peers.clone(), tasks.clone(), stop.clone()));
     let at_home = settings.home == settings.region;
     let (told, ready) = watch::channel(at_home);

@@ -47,7 +47,11 @@ impl Credentials {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary credentials)",
             ));
         };
-        Ok(Self { access_key_id, secret: Secret::new(secret), session_token: read("AWS_SESSION_TOKEN").map(Secret::new) })
+        Ok(Self {
+            access_key_id,
+            secret: Secret::new(secret),
+            session_token: read("AWS_SESSION_TOKEN").map(Secret::new),
+        })
     }
 }
 
@@ -170,7 +174,8 @@ async fn channel(address: &Endpoint, ca: Option<&[u8]>) -> Result<Channel> {
         .map_err(|e| Failure::usage(format!("--endpoint {address}: {e}")))?
         .connect_timeout(CONNECT);
     if address.as_str().starts_with("https:") {
-        let roots = ca.ok_or_else(|| Failure::usage("an https endpoint needs --ca FILE with the root that signs it"))?;
+        let roots =
+            ca.ok_or_else(|| Failure::usage("an https endpoint needs --ca FILE with the root that signs it"))?;
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots));
         endpoint = endpoint.tls_config(tls).map_err(|e| Failure::usage(format!("--ca: {e}")))?;
     }

@@ -108,8 +108,7 @@ async fn list(session: &Session) -> Result<()> {
 }
 
 fn show(grants: Vec<pb::Grant>) -> Rows {
-    let mut rows =
-        Rows::new(&["GRANT", "STATE", "TO", "REPOSITORY", "TAG", "ACTIONS", "EXPIRES", "REASON", "ETAG"]);
+    let mut rows = Rows::new(&["GRANT", "STATE", "TO", "REPOSITORY", "TAG", "ACTIONS", "EXPIRES", "REASON", "ETAG"]);
     for grant in grants {
         let word = |text: &str, prefix: &str| text.trim_start_matches(prefix).to_ascii_lowercase();
         let actions = grant.actions().map(|action| word(action.as_str_name(), "GRANT_ACTION_").into());

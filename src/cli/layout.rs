@@ -75,14 +75,18 @@ impl Layout {
         let facts = if path.exists() { known(&path)? } else { found(folder, regions, accounts)? };
         let names: Vec<String> = regions.iter().map(ToString::to_string).collect();
         if facts.regions != names {
-            let text = format!("{} holds regions {}; ask for these, or use another --dir", folder.display(), facts.regions.join(","));
+            let text = format!(
+                "{} holds regions {}; ask for these, or use another --dir",
+                folder.display(),
+                facts.regions.join(",")
+            );
             return Err(Failure::usage(text));
         }
         let mut accounts_known = facts.accounts;
-        accounts_known.extend(accounts.iter().filter(|name| !accounts_known.contains(name)).cloned().collect::<Vec<_>>());
+        accounts_known
+            .extend(accounts.iter().filter(|name| !accounts_known.contains(name)).cloned().collect::<Vec<_>>());
         let uid = Uid::parse(&facts.uid)?;
-        let layout =
-            Self { folder: folder.to_owned(), uid, regions: regions.to_vec(), accounts: accounts_known };
+        let layout = Self { folder: folder.to_owned(), uid, regions: regions.to_vec(), accounts: accounts_known };
         layout.certify()?;
         Ok(layout)
     }

@@ -43,7 +43,13 @@ pub struct Cli {
 #[derive(clap::Args, Clone, Debug)]
 struct Global {
     /// Where the region is.
-    #[arg(long, global = true, env = "TRANSSHIP_ENDPOINT", default_value = "http://127.0.0.1:5000", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "TRANSSHIP_ENDPOINT",
+        default_value = "http://127.0.0.1:5000",
+        value_name = "URL"
+    )]
     endpoint: String,
     /// The root certificate of an https endpoint, PEM.
     #[arg(long, global = true, value_name = "FILE")]

@@ -51,12 +51,8 @@ impl Replication {
         let mut replication = session.client.replication();
         match self {
             Self::Create { prefix, tag, to } => {
-                let rule = pb::Rule {
-                    repository_prefix: prefix,
-                    tag_pattern: tag,
-                    destinations: to,
-                    ..pb::Rule::default()
-                };
+                let rule =
+                    pb::Rule { repository_prefix: prefix, tag_pattern: tag, destinations: to, ..pb::Rule::default() };
                 let parent = session.parent().await?;
                 let request = pb::CreateRuleRequest { parent, rule: Some(rule), request_id, validate_only };
                 let made = replication.create_rule(request).await?.into_inner().rule;
@@ -96,7 +92,14 @@ fn rules(all: Vec<pb::Rule>) -> Rows {
         let id = rule.name.rsplit('/').next().unwrap_or_default().to_owned();
         let to: Vec<Value> = rule.destinations.iter().map(|there| place(Some(there)).into()).collect();
         let created = time(rule.create_time.as_ref());
-        rows.push([id.into(), rule.repository_prefix.into(), rule.tag_pattern.into(), to.into(), created, rule.etag.into()]);
+        rows.push([
+            id.into(),
+            rule.repository_prefix.into(),
+            rule.tag_pattern.into(),
+            to.into(),
+            created,
+            rule.etag.into(),
+        ]);
     }
     rows
 }
@@ -109,7 +112,8 @@ async fn status(session: &Session, watch: bool) -> Result<()> {
         let mut rows = Rows::new(&["TO", "LAG SECONDS", "PENDING", "FAILED", "LAST SUCCESS", "LAST ERROR"]);
         for there in all {
             let lag = there.lag.as_ref().map_or(0.0, |lag| {
-                Duration::new(u64::try_from(lag.seconds).unwrap_or(0), u32::try_from(lag.nanos).unwrap_or(0)).as_secs_f64()
+                Duration::new(u64::try_from(lag.seconds).unwrap_or(0), u32::try_from(lag.nanos).unwrap_or(0))
+                    .as_secs_f64()
             });
             rows.push([
                 place(there.destination.as_ref()).into(),

@@ -141,8 +141,7 @@ impl Registry {
                 let wanted = if create_on_push { CreateOnPush::Enabled } else { CreateOnPush::Disabled };
                 let settings =
                     pb::RegistrySettings { name: format!("{parent}/registry"), create_on_push: wanted.into() };
-                let request =
-                    pb::UpdateRegistrySettingsRequest { settings: Some(settings), request_id, validate_only };
+                let request = pb::UpdateRegistrySettingsRequest { settings: Some(settings), request_id, validate_only };
                 registry.update_registry_settings(request).await?;
             }
         }

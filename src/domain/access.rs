@@ -77,5 +77,7 @@ fn operation(action: &str) -> Result<Op> {
         .iter()
         .copied()
         .find(|op| op.spec().resource == Kind::Repository && op.spec().action.eq_ignore_ascii_case(wanted))
-        .ok_or_else(|| Error::invalid("action", "pull, push, or an ecr action on repositories such as ecr:BatchGetImage"))
+        .ok_or_else(|| {
+            Error::invalid("action", "pull, push, or an ecr action on repositories such as ecr:BatchGetImage")
+        })
 }

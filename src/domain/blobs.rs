@@ -177,4 +177,3 @@ impl Blob {
 pub(crate) fn missing(digest: &Digest) -> Error {
     Error::new(Reason::LayerNotFound, format!("blob {digest} is unknown to this repository")).with("digest", digest)
 }
-

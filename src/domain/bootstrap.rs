@@ -1,7 +1,7 @@
 //! The first start of a region: its organization, the first token key, the first accounts.
 
-use super::directory::{NewAccessKey, TOKEN_KEY};
 use super::App;
+use super::directory::{NewAccessKey, TOKEN_KEY};
 use crate::ctx::{Caller, Ctx, Mutation};
 use crate::error::{Error, Reason, Result};
 use crate::identity::{TokenKey, TokenKeys};
@@ -65,11 +65,16 @@ impl App {
         let claim = Claim { node: own, region: self.settings.region.clone(), now: self.clock.now() };
         let (node, region) = self.store.write(Arc::new(claim)).await?;
         if node != own {
-            let text = format!("the blobs of this store lie on the disk of node {node}, this is node {own}; more nodes need blobs in S3");
+            let text = format!(
+                "the blobs of this store lie on the disk of node {node}, this is node {own}; more nodes need blobs in S3"
+            );
             return Err(Error::invalid("blobs", text));
         }
         if region != self.settings.region {
-            return Err(Error::invalid("region", format!("this store is region {region}'s, not {}'s", self.settings.region)));
+            return Err(Error::invalid(
+                "region",
+                format!("this store is region {region}'s, not {}'s", self.settings.region),
+            ));
         }
         self.node.get_or_init(|| own);
         Ok(())
@@ -83,7 +88,8 @@ impl App {
         let known = self.store.snapshot().await?.tx().organization().await?;
         let organization = match (known, uid) {
             (Some(known), Some(uid)) if known.uid != uid => {
-                let text = format!("this store belongs to organization {}, not to {uid}; use another data folder", known.uid);
+                let text =
+                    format!("this store belongs to organization {}, not to {uid}; use another data folder", known.uid);
                 return Err(Error::new(Reason::InvalidArgument, text));
             }
             (Some(known), _) => known,

@@ -21,8 +21,7 @@ use std::sync::Arc;
 /// The user that every account begins with.
 pub const ADMIN: &str = "admin";
 /// What that user may do in its account.
-const ADMINISTRATOR: &str =
-    r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+const ADMINISTRATOR: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
 /// A role's longest session unless its maker says otherwise, as IAM.
 pub const DEFAULT_SESSION_SECS: i64 = 3_600;
 
@@ -210,7 +209,8 @@ impl Change for CreateAccount {
     async fn apply(&self, _: &Allowed<Organization>, tx: &mut Tx<'_>) -> Result<()> {
         at_home(tx, &self.admin.home).await?;
         if tx.account(self.account.id).await?.is_some() || !tx.account_put(&self.account).await? {
-            let text = format!("account {} or its name {:?} already exists", self.account.id, self.account.display_name);
+            let text =
+                format!("account {} or its name {:?} already exists", self.account.id, self.account.display_name);
             return Err(Error::new(Reason::AlreadyExists, text).with("account", self.account.id));
         }
         tx.directory_note("account", self.account.id.as_str(), self.account.created_at).await?;
@@ -262,8 +262,14 @@ impl App {
     /// # Errors
     /// When the caller may not, the name is taken, or this is not the home region.
     pub async fn create_user(&self, ctx: &Ctx, account: AccountId, name: &UserName) -> Result<PrincipalRow> {
-        let change =
-            self.new_principal(account, PrincipalKind::User, name.as_str().into(), None, DEFAULT_SESSION_SECS, ctx.now)?;
+        let change = self.new_principal(
+            account,
+            PrincipalKind::User,
+            name.as_str().into(),
+            None,
+            DEFAULT_SESSION_SECS,
+            ctx.now,
+        )?;
         let row = change.row.clone();
         self.gate.write(ctx, Op::CreateUser, &account, change).await?;
         Ok(row)

@@ -89,7 +89,8 @@ impl SealedManifest {
         let repository = self.row.repository;
         for digest in &self.blobs {
             if !tx.link_exists(repository, digest).await? {
-                let text = format!("the manifest names blob {digest}, which this repository does not hold; push it first");
+                let text =
+                    format!("the manifest names blob {digest}, which this repository does not hold; push it first");
                 return Err(Error::new(Reason::ReferenceNotFound, text).with("digest", digest));
             }
         }
@@ -185,7 +186,13 @@ impl App {
     ///
     /// # Errors
     /// The denial of the first that may not be.
-    pub async fn check_put(&self, ctx: &Ctx, address: &RepositoryRef, reference: &Reference, tags: &[Tag]) -> Result<()> {
+    pub async fn check_put(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        reference: &Reference,
+        tags: &[Tag],
+    ) -> Result<()> {
         let objects = std::iter::once(reference.object()).chain(tags.iter().cloned().map(Object::Tag));
         let asked: Vec<RepositoryAddress> = objects.map(|object| RepositoryAddress::of(address, object)).collect();
         self.gate.check::<Repository>(ctx, Op::PutImage, &asked).await
@@ -376,7 +383,12 @@ impl App {
     ///
     /// # Errors
     /// When the caller may not, or there is no such repository.
-    pub async fn list_referrers(&self, ctx: &Ctx, address: &RepositoryRef, subject: Digest) -> Result<Vec<ManifestRow>> {
+    pub async fn list_referrers(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        subject: Digest,
+    ) -> Result<Vec<ManifestRow>> {
         let asked = RepositoryAddress::of(address, Object::Image(subject));
         let mut view = self.gate.read::<Repository>(ctx, Op::ListImageReferrers, &asked).await?;
         let (repository, mut tx) = view.parts();

@@ -77,7 +77,8 @@ impl Change for SetPolicy {
         let stored = match &self.policy {
             Some(policy) => Some(policy.bind(tx, self.force).await?),
             None if repository.policy.is_none() => {
-                let text = format!("Repository policy does not exist for the repository with name '{}'", repository.name);
+                let text =
+                    format!("Repository policy does not exist for the repository with name '{}'", repository.name);
                 return Err(Error::new(Reason::NotFound, text));
             }
             None => None,
@@ -95,13 +96,20 @@ impl App {
     ///
     /// # Errors
     /// When the caller may not, the name is taken, or the key cannot be used.
-    pub async fn create_repository(&self, ctx: &Ctx, address: &RepositoryRef, key: Option<Arn>) -> Result<RepositoryRow> {
+    pub async fn create_repository(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        key: Option<Arn>,
+    ) -> Result<RepositoryRow> {
         let asked = RepositoryAddress::whole(address);
         let mut view = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await?;
         let (_, mut tx) = view.parts();
         if ctx.mutation.request_id.is_none() && tx.repository(address.account, &address.name).await?.is_some() {
-            let text =
-                format!("The repository with name '{}' already exists in the registry with id '{}'", address.name, address.account);
+            let text = format!(
+                "The repository with name '{}' already exists in the registry with id '{}'",
+                address.name, address.account
+            );
             return Err(Error::new(Reason::AlreadyExists, text).with("repository", &address.name));
         }
         let registry = tx.registry(address.account).await?;

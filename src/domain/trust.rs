@@ -184,9 +184,8 @@ impl App {
         let organization = keys.organization();
         let expected = Expected { endpoints, region: &self.settings.region, organization };
         let caller = identity::from_proof(presigned_url, &expected, &self.proofs, self, &keys, now).await;
-        let caller = caller.map_err(|error| {
-            error.with("organization", organization).with("region", &self.settings.region)
-        })?;
+        let caller =
+            caller.map_err(|error| error.with("organization", organization).with("region", &self.settings.region))?;
         let Caller::Principal(principal) = caller else {
             return Err(Error::new(Reason::CallerUnknown, "a proof names a user or a role session"));
         };
@@ -208,7 +207,12 @@ impl App {
     ///
     /// # Errors
     /// When the constraints do not fit a token.
-    pub fn scoped_token(&self, principal: &Principal, scope: Option<Vec<crate::ctx::Scope>>, now: Timestamp) -> Result<Token> {
+    pub fn scoped_token(
+        &self,
+        principal: &Principal,
+        scope: Option<Vec<crate::ctx::Scope>>,
+        now: Timestamp,
+    ) -> Result<Token> {
         let mut narrowed = principal.clone();
         let mut session = self.session_of(principal, Duration::from_secs(300), now);
         session.scope = match (session.scope.take(), scope) {
@@ -229,8 +233,7 @@ impl App {
         let duration = checked_duration(&request, caller.name.kind == PrincipalKind::Role)?;
         let policies = checked_policies(&request.policies)?;
         let AssumeRole { role, session_name, external_id, .. } = request;
-        let address =
-            RoleAddress { role: role.clone(), session_name: session_name.to_string(), external_id };
+        let address = RoleAddress { role: role.clone(), session_name: session_name.to_string(), external_id };
         let unique_id = self.gate.look::<Role>(ctx, Op::AssumeRole, &address).await?.0.unique_id.clone();
         let session = Session {
             id: self.clock.uid(),

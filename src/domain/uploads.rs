@@ -202,7 +202,9 @@ impl App {
             digest,
             expires_at: self.clock.now().plus(self.settings.upload_ttl),
         };
-        self.gate.write(ctx, ops.start, &RepositoryAddress::whole(&repository.address), StartUpload(row, ctx.now)).await?;
+        self.gate
+            .write(ctx, ops.start, &RepositoryAddress::whole(&repository.address), StartUpload(row, ctx.now))
+            .await?;
         Ok(uid)
     }
 
@@ -431,7 +433,9 @@ impl App {
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();
         let found = tx.link_elsewhere(repository.account, &repository.kms_key, digest, None).await?;
-        let Some((other, blob)) = found.filter(|(other, _)| other.repository != repository.uid) else { return Ok(None) };
+        let Some((other, blob)) = found.filter(|(other, _)| other.repository != repository.uid) else {
+            return Ok(None);
+        };
         let Some(holder) = tx.repository_by_uid(other.repository).await? else { return Ok(None) };
         drop(snapshot);
         let Some(branch) = self.branches.at_hand(other.repository, other.key.branch_version, &holder.kms_key) else {
@@ -454,8 +458,7 @@ impl App {
         let data_key =
             keyring::unwrap(other_branch, &other.key, other_address, other.repository, blob.uid, &blob.commitment)?;
         let branch = self.current_branch(repository).await?;
-        let key =
-            keyring::wrap(&branch, repository.branch_version, &data_key, repository, blob.uid, &blob.commitment)?;
+        let key = keyring::wrap(&branch, repository.branch_version, &data_key, repository, blob.uid, &blob.commitment)?;
         Ok(LinkBlob { digest: blob.digest, blob: blob.uid, key, link: link.clone(), now: self.clock.now() })
     }
 

@@ -115,14 +115,7 @@ impl Apply for Batch {
     }
 }
 
-pub(super) fn row(
-    ctx: &Ctx,
-    id: Uid,
-    op: Op,
-    target: &Target,
-    outcome: &'static str,
-    detail: &str,
-) -> AuditRow {
+pub(super) fn row(ctx: &Ctx, id: Uid, op: Op, target: &Target, outcome: &'static str, detail: &str) -> AuditRow {
     AuditRow {
         id,
         at: ctx.now,

@@ -15,12 +15,8 @@ const PULL: &[&str] = &[
     "ecr:ListImages",
     "ecr:DescribeImages",
 ];
-const UPLOAD: &[&str] = &[
-    "ecr:BatchCheckLayerAvailability",
-    "ecr:InitiateLayerUpload",
-    "ecr:UploadLayerPart",
-    "ecr:CompleteLayerUpload",
-];
+const UPLOAD: &[&str] =
+    &["ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload"];
 
 /// A grant as a policy with the unique ids it is bound to; `None` when it has nothing to say about a repository.
 pub(super) fn compile(grant: &GrantRow, repository: &RepositoryRef) -> Option<StoredPolicy> {

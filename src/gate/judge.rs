@@ -200,7 +200,8 @@ impl Judge {
         }
         if let Some(role) = &target.role {
             let row = tx.principal(role).await?;
-            let policy = row.and_then(|row| Some(StoredPolicy { text: row.trust_policy?, bindings: row.trust_bindings }));
+            let policy =
+                row.and_then(|row| Some(StoredPolicy { text: row.trust_policy?, bindings: row.trust_bindings }));
             self.add(documents, "role trust policy", Kind::Trust, policy)?;
         }
         Ok(())
@@ -238,12 +239,8 @@ impl Judge {
         };
         let (identity, resource) = (attach(&self.identity), attach(&self.resource));
         let session = self.session.as_deref().map(attach);
-        let policies = Policies {
-            identity: &identity,
-            resource: &resource,
-            session: session.as_deref(),
-            ..Policies::default()
-        };
+        let policies =
+            Policies { identity: &identity, resource: &resource, session: session.as_deref(), ..Policies::default() };
         let decision = eval::evaluate(&request, &policies);
         // To another account's caller a refusal reads the same whether the resource is missing, forbidden or denied:
         // its sentence is made as if there were no policy on the resource.
@@ -358,10 +355,7 @@ fn principal_context(context: &mut Context, principal: &Principal) {
         PrincipalKind::Role => {
             let name = principal.session.as_ref().and_then(|s| s.name.as_ref());
             context.set("aws:PrincipalType", "AssumedRole");
-            context.set(
-                "aws:userid",
-                format!("{}:{}", principal.unique_id, name.map_or("", |name| name.as_str())),
-            );
+            context.set("aws:userid", format!("{}:{}", principal.unique_id, name.map_or("", |name| name.as_str())));
         }
     }
     if let Some(session) = &principal.session {

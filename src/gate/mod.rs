@@ -21,8 +21,8 @@ use crate::names::Tag;
 use crate::ops::{Class, Op};
 use crate::store::{Apply, Done, Snapshot, Store, Tx, audit::Answer, audit::AuditRow};
 pub use audit::Loss;
-use judge::{Documents, Judge};
 pub use judge::Ruling;
+use judge::{Documents, Judge};
 pub use resource::{
     Directory, Keyring, NewRepository, Object, Organization, Registry, Repository, RepositoryAddress, Resource, Role,
     RoleAddress, Target,

@@ -127,7 +127,15 @@ impl Fixture {
         let credentials = sign::Credentials { access_key_id: key, secret, session_token: token };
         let endpoint = Endpoint::parse("https://registry.example").unwrap();
         let life = Duration::from_secs(60);
-        sign::presign_get_caller_identity(&endpoint, &region(), &credentials, now(), life, organization(), Uid::from_bytes([9; 16]))
+        sign::presign_get_caller_identity(
+            &endpoint,
+            &region(),
+            &credentials,
+            now(),
+            life,
+            organization(),
+            Uid::from_bytes([9; 16]),
+        )
     }
 }
 

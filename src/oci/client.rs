@@ -127,7 +127,8 @@ impl Client {
     async fn pull_manifest(&self, layout: &Layout, reference: &str) -> Result<(Digest, MediaType, usize), Error> {
         let get = self.request(Method::GET, &format!("{}/manifests/{reference}", self.base)).header(ACCEPT, MANIFESTS);
         let answer = self.expect(get, full(""), StatusCode::OK).await?;
-        let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| MediaType::parse(value.to_str().ok()?).ok());
+        let media_type =
+            answer.headers().get(CONTENT_TYPE).and_then(|value| MediaType::parse(value.to_str().ok()?).ok());
         let media_type = media_type.ok_or_else(|| io::Error::other("the manifest came without a media type"))?;
         let bytes = Limited::new(answer.into_body(), SMALL).collect().await.map_err(io::Error::other)?.to_bytes();
         let digest = layout.put(&bytes)?;
@@ -178,7 +179,8 @@ impl Client {
     /// # Errors
     /// When the registry refuses for another reason than that it is not.
     pub async fn exists(&self, reference: &str) -> Result<bool, Error> {
-        let head = self.request(Method::HEAD, &format!("{}/manifests/{reference}", self.base)).header(ACCEPT, MANIFESTS);
+        let head =
+            self.request(Method::HEAD, &format!("{}/manifests/{reference}", self.base)).header(ACCEPT, MANIFESTS);
         match self.send(head, full("")).await?.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),

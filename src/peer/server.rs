@@ -133,12 +133,7 @@ impl TransportService for Transport {
 }
 
 /// Tells a follower what is new, for as long as it listens.
-async fn tell(
-    app: Arc<App>,
-    stream: Stream,
-    mut after: i64,
-    sender: mpsc::Sender<Result<pb::FollowResponse, Status>>,
-) {
+async fn tell(app: Arc<App>, stream: Stream, mut after: i64, sender: mpsc::Sender<Result<pb::FollowResponse, Status>>) {
     let mut silent = HEARTBEAT;
     loop {
         let news = match app.news(stream, after).await {
@@ -235,8 +230,12 @@ impl Session {
                 Ok(receipt) => {
                     let body = receipt.encode();
                     let signature = self.signer.sign(&body)?;
-                    let applied =
-                        pb::Applied { shard: sent.shard, seq: change.seq, receipt: body.into(), signature: signature.into() };
+                    let applied = pb::Applied {
+                        shard: sent.shard,
+                        seq: change.seq,
+                        receipt: body.into(),
+                        signature: signature.into(),
+                    };
                     self.answer(pb::replicate_response::Frame::Applied(applied)).await?;
                 }
                 Err(error) => {
@@ -304,19 +303,16 @@ async fn take_blob(
 }
 
 /// The bytes of a blob; more than were announced end the stream with an error.
-fn bounded(
-    pieces: Streaming<pb::PutBlobRequest>,
-    mut left: u64,
-) -> impl futures::Stream<Item = Result<Bytes>> + Send {
+fn bounded(pieces: Streaming<pb::PutBlobRequest>, mut left: u64) -> impl futures::Stream<Item = Result<Bytes>> + Send {
     use futures::StreamExt;
     pieces.map(move |piece| {
         let piece = piece.map_err(|e| Error::new(Reason::Truncated, "the peer's stream broke").because(e))?;
         let Some(pb::put_blob_request::Piece::Data(bytes)) = piece.piece else {
             return Err(Error::invalid("piece", "data was expected"));
         };
-        left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
-            Error::new(Reason::DataLoss, "the peer sent more bytes than the manifest gives the blob")
-        })?;
+        left = left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| Error::new(Reason::DataLoss, "the peer sent more bytes than the manifest gives the blob"))?;
         Ok(bytes)
     })
 }
@@ -340,11 +336,7 @@ fn arriving(region: Region, source: &str, destination: &str, epoch: i64) -> Resu
 
 fn read_start(region: Region, start: &pb::BlobStart) -> Result<(Arriving, NeededBlob)> {
     let arriving = arriving(region, &start.source_account, &start.destination_account, start.epoch)?;
-    let blob = pb::NeededBlob {
-        digest: start.digest.clone(),
-        size: start.size,
-        repository: start.repository.clone(),
-    };
+    let blob = pb::NeededBlob { digest: start.digest.clone(), size: start.size, repository: start.repository.clone() };
     Ok((arriving, NeededBlob::try_from(blob)?))
 }
 

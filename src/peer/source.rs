@@ -254,9 +254,9 @@ impl Session<'_> {
     async fn answer(&mut self) -> Result<pb::replicate_response::Frame> {
         let message = tokio::time::timeout(ANSWER, self.answers.message()).await.map_err(|_| silent())?;
         let message = message.map_err(|e| broken(&e))?;
-        message.and_then(|message| message.frame).ok_or_else(|| {
-            Error::new(Reason::Unavailable, "the destination ended the stream")
-        })
+        message
+            .and_then(|message| message.frame)
+            .ok_or_else(|| Error::new(Reason::Unavailable, "the destination ended the stream"))
     }
 }
 
@@ -327,7 +327,8 @@ fn ended(blob: &NeededBlob, last: &pb::PutBlobResponse) -> Result<()> {
     match last.state() {
         State::Complete => Ok(()),
         State::DataLoss => {
-            let text = format!("blob {} did not arrive as it was sent: the destination computed another digest", blob.digest);
+            let text =
+                format!("blob {} did not arrive as it was sent: the destination computed another digest", blob.digest);
             Err(Error::new(Reason::DataLoss, text).with("digest", blob.digest))
         }
         State::Durable | State::Unspecified => Err(unexpected()),

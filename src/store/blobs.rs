@@ -1,6 +1,6 @@
 //! Blob objects and the (repository, blob) edges through which alone they are reached.
 
-use super::value::{args, Row};
+use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Arn, Digest, Uid};
@@ -70,18 +70,19 @@ macro_rules! select_link {
 impl Tx<'_> {
     /// The blob that a repository holds under a digest.
     pub async fn link(&mut self, repository: Uid, digest: &Digest) -> Result<Option<(LinkRow, BlobRow)>, Error> {
-        let row = self.opt(
+        let row = self
+            .opt(
                 select_link!("FROM links l JOIN blobs b ON b.uid = l.blob WHERE l.repository = $1 AND l.digest = $2"),
                 args![repository, digest],
-            ).await?;
+            )
+            .await?;
         row.as_ref().map(link_and_blob).transpose()
     }
 
     /// Whether a repository holds a blob under a digest.
     pub async fn link_exists(&mut self, repository: Uid, digest: &Digest) -> Result<bool, Error> {
-        let row = self
-            .opt("SELECT 1 FROM links WHERE repository = $1 AND digest = $2", args![repository, digest])
-            .await?;
+        let row =
+            self.opt("SELECT 1 FROM links WHERE repository = $1 AND digest = $2", args![repository, digest]).await?;
         Ok(row.is_some())
     }
 
@@ -149,9 +150,7 @@ impl Tx<'_> {
     /// Adds a link; false when its object is gone or condemned. One that is there already keeps its object
     /// and gains the longer lease and the source account.
     pub(crate) async fn link_insert(&mut self, link: &LinkRow, at: Timestamp) -> Result<bool, Error> {
-        let alive = self
-            .opt("SELECT 1 FROM blobs WHERE uid = $1 AND condemned_at IS NULL", args![link.blob])
-            .await?;
+        let alive = self.opt("SELECT 1 FROM blobs WHERE uid = $1 AND condemned_at IS NULL", args![link.blob]).await?;
         if alive.is_none() {
             return Ok(false);
         }
@@ -219,9 +218,8 @@ impl Tx<'_> {
             args![now],
         )
         .await?;
-        let rows = self
-            .all("SELECT account, uid FROM blobs WHERE condemned_at IS NOT NULL LIMIT $1", args![limit])
-            .await?;
+        let rows =
+            self.all("SELECT account, uid FROM blobs WHERE condemned_at IS NOT NULL LIMIT $1", args![limit]).await?;
         rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
     }
 

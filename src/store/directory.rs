@@ -2,7 +2,7 @@
 //!
 //! Rows are written in the home region with a change on the directory stream, and by followers that apply it.
 
-use super::value::{args, Row};
+use super::value::{Row, args};
 use super::{Error, Tx, streams};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, PageSize, PrincipalKind, PrincipalName, Region, RoleName, Uid, UserName};
@@ -86,7 +86,11 @@ impl Tx<'_> {
         row.map(|row| Ok(Organization { uid: row.get(0)?, home_region: row.get(1)? })).transpose()
     }
 
-    pub(crate) async fn organization_insert(&mut self, organization: &Organization, at: Timestamp) -> Result<(), Error> {
+    pub(crate) async fn organization_insert(
+        &mut self,
+        organization: &Organization,
+        at: Timestamp,
+    ) -> Result<(), Error> {
         self.execute(
             "INSERT INTO organization (uid, home_region, created_at) VALUES ($1, $2, $3) ON CONFLICT (uid) DO NOTHING",
             args![organization.uid, &organization.home_region, at],
@@ -290,7 +294,12 @@ impl Tx<'_> {
     }
 
     /// Notes on the directory stream that something changed.
-    pub(crate) async fn directory_note(&mut self, kind: &'static str, subject: &str, at: Timestamp) -> Result<(), Error> {
+    pub(crate) async fn directory_note(
+        &mut self,
+        kind: &'static str,
+        subject: &str,
+        at: Timestamp,
+    ) -> Result<(), Error> {
         let change = streams::NewChange { kind, subject: subject.to_owned(), image: None };
         self.stream_append(streams::DIRECTORY, 0, at, &change).await?;
         Ok(())

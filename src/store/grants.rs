@@ -1,6 +1,6 @@
 //! Grants: stored as grants and compiled to statements on load, never written as policy text.
 
-use super::value::{args, Row};
+use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, PageSize, TagPattern, Uid};

@@ -1,7 +1,7 @@
 //! Manifests, the edges they make, and tags.
 
 use super::blobs::WrappedKey;
-use super::value::{args, Row};
+use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{Digest, MediaType, PageSize, Tag, Uid};
@@ -89,8 +89,7 @@ macro_rules! select_manifest {
 impl Tx<'_> {
     /// A manifest by digest.
     pub async fn manifest(&mut self, repository: Uid, digest: &Digest) -> Result<Option<ManifestRow>, Error> {
-        const SQL: &str =
-            select_manifest!("FROM manifests m WHERE m.repository = $1 AND m.digest = $2");
+        const SQL: &str = select_manifest!("FROM manifests m WHERE m.repository = $1 AND m.digest = $2");
         let row = self.opt(SQL, args![repository, digest]).await?;
         row.as_ref().map(manifest_row).transpose()
     }
@@ -128,8 +127,9 @@ impl Tx<'_> {
 
     /// The manifests that name another as their subject, by digest.
     pub async fn referrer_list(&mut self, repository: Uid, subject: &Digest) -> Result<Vec<ManifestRow>, Error> {
-        const SQL: &str =
-            select_manifest!("FROM manifests m WHERE m.repository = $1 AND m.subject = $2 ORDER BY m.digest LIMIT 1000");
+        const SQL: &str = select_manifest!(
+            "FROM manifests m WHERE m.repository = $1 AND m.subject = $2 ORDER BY m.digest LIMIT 1000"
+        );
         let rows = self.all(SQL, args![repository, subject]).await?;
         rows.iter().map(manifest_row).collect()
     }
@@ -191,7 +191,12 @@ impl Tx<'_> {
     }
 
     /// What a manifest names in one way.
-    pub async fn edge_children(&mut self, repository: Uid, parent: &Digest, kind: EdgeKind) -> Result<Vec<Digest>, Error> {
+    pub async fn edge_children(
+        &mut self,
+        repository: Uid,
+        parent: &Digest,
+        kind: EdgeKind,
+    ) -> Result<Vec<Digest>, Error> {
         let rows = self
             .all(
                 "SELECT child FROM edges WHERE repository = $1 AND parent = $2 AND kind = $3 ORDER BY child",

@@ -49,9 +49,7 @@ impl KeyRows for Store {
     async fn load(&self, arn: &Arn) -> crate::error::Result<Option<KeyRow>> {
         let mut snapshot = self.snapshot().await?;
         let mut tx = snapshot.tx();
-        let row = tx
-            .opt("SELECT arn, state, description, created_at FROM kms_keys WHERE arn = $1", args![arn])
-            .await?;
+        let row = tx.opt("SELECT arn, state, description, created_at FROM kms_keys WHERE arn = $1", args![arn]).await?;
         match row {
             Some(row) => Ok(Some(tx.kms_key(&row).await?)),
             None => Ok(None),
@@ -86,11 +84,9 @@ impl KeyRows for Store {
 impl Tx<'_> {
     async fn kms_key(&mut self, row: &Row) -> Result<KeyRow, Error> {
         let arn: Arn = row.get(0)?;
-        let materials = self
-            .all("SELECT version, sealed FROM kms_materials WHERE key = $1 ORDER BY version", args![&arn])
-            .await?;
         let materials =
-            materials.iter().map(|row| Ok(Material { version: row.get(0)?, sealed: row.get(1)? }));
+            self.all("SELECT version, sealed FROM kms_materials WHERE key = $1 ORDER BY version", args![&arn]).await?;
+        let materials = materials.iter().map(|row| Ok(Material { version: row.get(0)?, sealed: row.get(1)? }));
         Ok(KeyRow {
             materials: materials.collect::<Result<_, Error>>()?,
             arn,
@@ -101,11 +97,8 @@ impl Tx<'_> {
     }
 }
 
-const STATES: [(KeyState, &str); 3] = [
-    (KeyState::Enabled, "enabled"),
-    (KeyState::Disabled, "disabled"),
-    (KeyState::PendingDeletion, "pending-deletion"),
-];
+const STATES: [(KeyState, &str); 3] =
+    [(KeyState::Enabled, "enabled"), (KeyState::Disabled, "disabled"), (KeyState::PendingDeletion, "pending-deletion")];
 
 fn word(state: KeyState) -> &'static str {
     STATES.iter().find(|(known, _)| *known == state).map_or("disabled", |(_, word)| word)

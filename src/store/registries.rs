@@ -1,6 +1,6 @@
 //! An account's registry in this region: its settings and its policy.
 
-use super::value::{args, Row};
+use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Arn};
@@ -90,22 +90,20 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(crate) async fn registry_settings_set(&mut self, account: AccountId, create_on_push: bool) -> Result<(), Error> {
-        self.execute(
-            "UPDATE registries SET create_on_push = $2 WHERE account = $1",
-            args![account, create_on_push],
-        )
-        .await?;
+    pub(crate) async fn registry_settings_set(
+        &mut self,
+        account: AccountId,
+        create_on_push: bool,
+    ) -> Result<(), Error> {
+        self.execute("UPDATE registries SET create_on_push = $2 WHERE account = $1", args![account, create_on_push])
+            .await?;
         Ok(())
     }
 
     /// Makes a key the account's default unless it has one.
     pub(crate) async fn registry_key_set(&mut self, account: AccountId, key: &Arn) -> Result<(), Error> {
-        self.execute(
-            "UPDATE registries SET kms_key = $2 WHERE account = $1 AND kms_key IS NULL",
-            args![account, key],
-        )
-        .await?;
+        self.execute("UPDATE registries SET kms_key = $2 WHERE account = $1 AND kms_key IS NULL", args![account, key])
+            .await?;
         Ok(())
     }
 

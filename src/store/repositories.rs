@@ -1,7 +1,7 @@
 //! Repositories and their branch keys.
 
 use super::registries::StoredPolicy;
-use super::value::{args, Row};
+use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Arn, PageSize, Region, RepositoryName, RepositoryRef, Uid};
@@ -38,7 +38,11 @@ pub struct BranchKeyRow {
 
 impl Tx<'_> {
     /// A repository by name.
-    pub async fn repository(&mut self, account: AccountId, name: &RepositoryName) -> Result<Option<RepositoryRow>, Error> {
+    pub async fn repository(
+        &mut self,
+        account: AccountId,
+        name: &RepositoryName,
+    ) -> Result<Option<RepositoryRow>, Error> {
         let row = self
             .opt(
                 "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at \

@@ -1,6 +1,6 @@
 //! Replication rules, and the slots through which a registry reaches its destinations.
 
-use super::value::{args, Row};
+use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, PageSize, Region, Uid};
@@ -164,9 +164,7 @@ impl Tx<'_> {
                 args![],
             )
             .await?;
-        rows.iter()
-            .map(|row| Ok((row.get(0)?, Destination { region: row.get(1)?, account: row.get(2)? })))
-            .collect()
+        rows.iter().map(|row| Ok((row.get(0)?, Destination { region: row.get(1)?, account: row.get(2)? }))).collect()
     }
 
     /// Makes a slot unless it is there.

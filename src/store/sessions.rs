@@ -79,10 +79,7 @@ impl Tx<'_> {
     /// A session issued here.
     pub async fn session(&mut self, id: Uid) -> Result<Option<SessionRow>, Error> {
         let row = self
-            .opt(
-                "SELECT id, account, principal, name, issued_at, expires_at FROM sessions WHERE id = $1",
-                args![id],
-            )
+            .opt("SELECT id, account, principal, name, issued_at, expires_at FROM sessions WHERE id = $1", args![id])
             .await?;
         row.as_ref().map(session_row).transpose()
     }

@@ -97,9 +97,8 @@ impl Tx<'_> {
 
     /// The number of the last change of a shard; 0 when there is none.
     pub async fn stream_head(&mut self, stream: &str, shard: u32) -> Result<i64, Error> {
-        let row = self
-            .opt("SELECT head FROM stream_heads WHERE stream = $1 AND shard = $2", args![stream, shard])
-            .await?;
+        let row =
+            self.opt("SELECT head FROM stream_heads WHERE stream = $1 AND shard = $2", args![stream, shard]).await?;
         row.map_or(Ok(0), |row| row.get(0))
     }
 
@@ -129,7 +128,12 @@ impl Tx<'_> {
     }
 
     /// Where a follower stands in a shard, and when it got there.
-    pub async fn cursor(&mut self, stream: &str, shard: u32, follower: &str) -> Result<Option<(i64, Timestamp)>, Error> {
+    pub async fn cursor(
+        &mut self,
+        stream: &str,
+        shard: u32,
+        follower: &str,
+    ) -> Result<Option<(i64, Timestamp)>, Error> {
         let row = self
             .opt(
                 "SELECT seq, at FROM cursors WHERE stream = $1 AND shard = $2 AND follower = $3",

@@ -1,7 +1,7 @@
 //! Uploads in progress: how far each is durable, and what is needed to go on after a restart.
 
 use super::blobs::WrappedKey;
-use super::value::{args, Row};
+use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
 use crate::names::{AccountId, Digest, Uid};
@@ -99,12 +99,9 @@ impl Tx<'_> {
 
     /// How many uploads a principal has open in a repository.
     pub async fn upload_count(&mut self, repository: Uid, principal: &str) -> Result<i64, Error> {
-        self.one(
-            "SELECT count(*) FROM uploads WHERE repository = $1 AND principal = $2",
-            args![repository, principal],
-        )
-        .await?
-        .get(0)
+        self.one("SELECT count(*) FROM uploads WHERE repository = $1 AND principal = $2", args![repository, principal])
+            .await?
+            .get(0)
     }
 
     /// Moves an upload forward; false when it is gone or not where it was thought to be.

@@ -30,8 +30,17 @@ const MAY_IMPORT: &[Row] = &[
     (
         "store",
         &[
-            "names", "ops", "clock", "error", "secret", "authz::permit", "keys::KeyRow", "keys::KeyRows", "keys::KeyState",
-            "keys::Material", "keys::Error",
+            "names",
+            "ops",
+            "clock",
+            "error",
+            "secret",
+            "authz::permit",
+            "keys::KeyRow",
+            "keys::KeyRows",
+            "keys::KeyState",
+            "keys::Material",
+            "keys::Error",
         ],
     ),
     ("upstream", &["names", "secret", "error", "clock", "keys"]),
@@ -47,7 +56,10 @@ const MAY_IMPORT: &[Row] = &[
     ("api", &["ctx", "clock", "names", "error", "identity", "listen", "domain"]),
     // The front doors, the peers' too.
     ("api::service", &["api", "error", "domain", "peer::Transport", "pb::replication::transport_service_server"]),
-    ("api::grpc", &["api", "domain", "ctx", "clock", "identity", "names", "error", "ops", "pb", "store", "authz", "keys"]),
+    (
+        "api::grpc",
+        &["api", "domain", "ctx", "clock", "identity", "names", "error", "ops", "pb", "store", "authz", "keys"],
+    ),
     ("api::oci", &["api", "domain", "ctx", "clock", "identity", "names", "error", "ops", "store", "listen"]),
     // The composition root and the program.
     ("config", &["names", "secret"]),
@@ -76,7 +88,11 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ("allow(dead_code", &[], "remove it"),
     ("SystemTime::now", &["clock"], "use `Clock`"),
     // A receipt's signature draws its nonce.
-    ("SystemRandom", &["clock", "keys", "domain::replication::receipt"], "use `Clock::uid`, or `keys` for key material"),
+    (
+        "SystemRandom",
+        &["clock", "keys", "domain::replication::receipt"],
+        "use `Clock::uid`, or `keys` for key material",
+    ),
     ("rand::fill", &["clock", "keys"], "use `Clock::uid`, or `keys` for key material"),
     ("getrandom", &["clock", "keys"], "use `Clock::uid`, or `keys` for key material"),
     ("new_v4", &["clock"], "use `Clock::uid`"),
@@ -96,8 +112,17 @@ const BANNED_ANYWHERE: &[&str] = &["TODO", "FIXME", "XXX", "#[ignore"];
 
 /// What makes a literal SQL.
 const SQL: &[&str] = &[
-    "SELECT ", "INSERT INTO ", "DELETE FROM ", "CREATE TABLE ", "CREATE INDEX ", "ALTER TABLE ", "DROP TABLE ", "PRAGMA ",
-    " SET (", "BEGIN IMMEDIATE", " WHERE ",
+    "SELECT ",
+    "INSERT INTO ",
+    "DELETE FROM ",
+    "CREATE TABLE ",
+    "CREATE INDEX ",
+    "ALTER TABLE ",
+    "DROP TABLE ",
+    "PRAGMA ",
+    " SET (",
+    "BEGIN IMMEDIATE",
+    " WHERE ",
 ];
 
 const FILE_LINES_MAX: usize = 600;
@@ -110,7 +135,11 @@ const ALLOWED: usize = 1;
 fn modules_import_downwards_only() {
     let files: Vec<File> = source::files().into_iter().filter(|file| !file.test).collect();
     let found: Vec<String> = files.iter().flat_map(bad_imports).collect();
-    assert!(found.is_empty(), "imports that section \"Layout\" of docs/ARCHITECTURE.md has no arrow for:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "imports that section \"Layout\" of docs/ARCHITECTURE.md has no arrow for:\n{}",
+        found.join("\n")
+    );
     for (row, _) in MAY_IMPORT {
         let parts = split(row);
         assert!(files.iter().any(|file| file.module.starts_with(&parts)), "there is no module {row}: remove its row");
@@ -126,9 +155,10 @@ fn bad_imports(file: &File) -> Vec<String> {
     for (line, path) in file.paths() {
         let below = |name: &str| path.starts_with(&split(name));
         let arrow = below(own) || allowed.iter().any(|name| *name == "*" || below(name));
-        let welcome = IMPORTED_ONLY_BY.iter().filter(|(name, _)| below(name)).all(|(name, by)| {
-            file.module.starts_with(&split(name)) || by.iter().any(|by| importer(by, &file.module))
-        });
+        let welcome = IMPORTED_ONLY_BY
+            .iter()
+            .filter(|(name, _)| below(name))
+            .all(|(name, by)| file.module.starts_with(&split(name)) || by.iter().any(|by| importer(by, &file.module)));
         if !arrow || !welcome {
             found.push(format!("{}:{line}: {} imports {}", file.path, file.module.join("::"), path.join("::")));
         }
@@ -138,7 +168,8 @@ fn bad_imports(file: &File) -> Vec<String> {
 
 /// The longest row that a module begins with; the roots have the row without a name.
 fn row(module: &[String]) -> Option<&'static Row> {
-    let rows = MAY_IMPORT.iter().filter(|(name, _)| name.is_empty() == module.is_empty() && module.starts_with(&split(name)));
+    let rows =
+        MAY_IMPORT.iter().filter(|(name, _)| name.is_empty() == module.is_empty() && module.starts_with(&split(name)));
     rows.max_by_key(|(name, _)| name.len())
 }
 
@@ -179,7 +210,10 @@ fn words_stay_where_they_are_at_home() {
                 found.push(format!("{}:{number}: Instant::now: use `tokio::time::Instant`", file.path));
             }
         }
-        let sql = file.literals.iter().filter(|(_, text)| !home(&["store", "cli::demo::evidence"]) && SQL.iter().any(|word| text.contains(word)));
+        let sql = file
+            .literals
+            .iter()
+            .filter(|(_, text)| !home(&["store", "cli::demo::evidence"]) && SQL.iter().any(|word| text.contains(word)));
         found.extend(sql.map(|(number, text)| format!("{}:{number}: SQL outside store/: {text:.60}", file.path)));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -262,7 +296,8 @@ fn note(sizes: &mut BTreeMap<String, usize>, what: String, lines: usize, max: us
 #[test]
 fn files_say_what_they_guarantee() {
     let files = source::files();
-    let silent: Vec<_> = files.iter().filter(|file| !file.text.starts_with("//!") && file.path != "src/main.rs").collect();
+    let silent: Vec<_> =
+        files.iter().filter(|file| !file.text.starts_with("//!") && file.path != "src/main.rs").collect();
     let test = |path: &str| path.ends_with("tests.rs");
     let silent: Vec<&str> = silent.iter().map(|file| file.path.as_str()).filter(|path| !test(path)).collect();
     assert!(silent.is_empty(), "files that do not begin with //!:\n{}", silent.join("\n"));

@@ -93,7 +93,13 @@ async fn asks(client: Result<TransportServiceClient<Channel>, String>) -> Result
     let stream = pb::follow_request::Stream::Directory.into();
     let answer = client.follow(pb::FollowRequest { stream, cursors: Vec::new() }).await;
     let told = |status: tonic::Status| (status.code(), format!("{status:?}"));
-    answer.map_err(told)?.into_inner().message().await.map_err(told)?.ok_or_else(|| refused("an empty stream".to_owned()))
+    answer
+        .map_err(told)?
+        .into_inner()
+        .message()
+        .await
+        .map_err(told)?
+        .ok_or_else(|| refused("an empty stream".to_owned()))
 }
 
 /// Two regions, of which the first must refuse somebody; the second is let in, so that the refusal has a reason.
@@ -134,8 +140,7 @@ async fn a_peer_with_a_certificate_of_another_authority_is_refused() {
 async fn a_peer_with_the_certificate_of_a_region_that_is_no_peer_is_refused() {
     let organization = guarded().await;
     let pair = organization.authority.region(organization.uid, "ap-south-1");
-    let (code, told) =
-        asks(transport(&organization.regions[0], &organization.ca(), &pair).await).await.unwrap_err();
+    let (code, told) = asks(transport(&organization.regions[0], &organization.ca(), &pair).await).await.unwrap_err();
     assert_eq!(code, Code::PermissionDenied, "{told}");
     assert!(told.contains("ap-south-1"), "{told}");
 }
@@ -226,7 +231,8 @@ async fn a_region_believes_no_server_whose_certificate_names_another_region_or_a
     for (at, (pair, reason)) in cases.into_iter().enumerate() {
         organization.cuts[1].lead_to(impostor(&pair).await);
         http.push_image(&format!("{dev}/app"), &format!("w{at}"), &[b"for eu-west-1 only"]).await;
-        let told = eventually(reason, async || status().await.last_error.filter(|(text, _)| text.contains(reason))).await;
+        let told =
+            eventually(reason, async || status().await.last_error.filter(|(text, _)| text.contains(reason))).await;
         assert!(told.0.contains("eu-west-1"), "{}", told.0);
         assert!(status().await.pending > 0);
     }

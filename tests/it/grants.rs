@@ -84,8 +84,9 @@ async fn a_grant_on_some_tags_opens_what_they_reach_and_nothing_that_only_others
             assert!(answer.status.is_success(), "{below}: {} {}", answer.status, answer.text());
         }
     }
-    let mut refused: Vec<String> =
-        ["dev-1", "dev-multi", "dev-alias", &built, &private, &two, &cursed, &loose].map(|name| format!("manifests/{name}")).into();
+    let mut refused: Vec<String> = ["dev-1", "dev-multi", "dev-alias", &built, &private, &two, &cursed, &loose]
+        .map(|name| format!("manifests/{name}"))
+        .into();
     let hidden: [&[u8]; 4] = [b"built", b"child of the built", b"no!!", b"no tag at all"];
     refused.extend(hidden.map(|bytes| format!("blobs/{}", digest(bytes))));
     refused.extend([&built, &private, &loose].map(|image| format!("referrers/{image}")));
@@ -114,7 +115,11 @@ async fn a_grant_on_some_tags_opens_what_they_reach_and_nothing_that_only_others
     let tags = prod.get(&format!("/v2/{app}/tags/list")).await;
     assert!(tags.text().contains(r#""tags":["v1.0","v1.0-multi"]"#), "{}", tags.text());
     let paged = prod.get(&format!("/v2/{app}/tags/list?n=1")).await;
-    assert!(paged.text().contains(r#""tags":["v1.0"]"#) && paged.header("link").contains("last=v1.0"), "{}", paged.text());
+    assert!(
+        paged.text().contains(r#""tags":["v1.0"]"#) && paged.header("link").contains("last=v1.0"),
+        "{}",
+        paged.text()
+    );
     let address = repository(&region, "dev", "app");
     let ctx = region.admin("prod").await;
     let page = region.app().list_images(&ctx, &address, "", PageSize::clamp(100)).await.unwrap();

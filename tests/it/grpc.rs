@@ -76,7 +76,8 @@ async fn a_proof_becomes_a_token_and_the_token_a_grant() {
     assert_eq!(first.name, again.name, "a repeated call answers as the first");
     let dry = sharing::CreateGrantRequest { validate_only: true, request_id: String::new(), ..create };
     sharing.create_grant(under(&token, dry)).await.unwrap();
-    let list = sharing::ListGrantsRequest { parent: format!("accounts/{}", region.account("dev")), ..Default::default() };
+    let list =
+        sharing::ListGrantsRequest { parent: format!("accounts/{}", region.account("dev")), ..Default::default() };
     let grants = sharing.list_grants(under(&token, list)).await.unwrap().into_inner().grants;
     assert_eq!(grants.len(), 1, "a dry run makes nothing");
     let stale = sharing::RevokeGrantRequest { name: first.name.clone(), etag: "7".to_owned(), ..Default::default() };

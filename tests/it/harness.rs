@@ -118,8 +118,7 @@ impl Region {
 
     /// The context of an account's admin, as of now.
     pub async fn admin(&self, account: &str) -> Ctx {
-        let name =
-            PrincipalName { account: self.account(account), kind: PrincipalKind::User, name: "admin".into() };
+        let name = PrincipalName { account: self.account(account), kind: PrincipalKind::User, name: "admin".into() };
         self.caller(name).await
     }
 
@@ -140,7 +139,8 @@ pub struct Left {
 impl Left {
     /// A process that serves the region; waits until it is ready. Its port is its own choice.
     pub fn spawn(&self) -> Process {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("serve.log")).unwrap();
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("serve.log")).unwrap();
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_transship"))
             .args(["serve", "--config"])
             .arg(self.folder.path().join("config.toml"))
@@ -151,7 +151,11 @@ impl Left {
         let mut line = String::new();
         let out = child.stdout.take().unwrap();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
-        assert!(line.starts_with("ready "), "the process said {line:?}; see {}", self.folder.path().join("serve.log").display());
+        assert!(
+            line.starts_with("ready "),
+            "the process said {line:?}; see {}",
+            self.folder.path().join("serve.log").display()
+        );
         Process(child)
     }
 
@@ -233,7 +237,9 @@ impl Organization {
             std::fs::write(own.path().join("region.key.pem"), key).unwrap();
             let peers: String = (0..names.len())
                 .filter(|other| *other != at)
-                .map(|other| format!("[[peers]]\nregion = {:?}\naddress = \"127.0.0.1:{}\"\n", names[other], reached[other]))
+                .map(|other| {
+                    format!("[[peers]]\nregion = {:?}\naddress = \"127.0.0.1:{}\"\n", names[other], reached[other])
+                })
                 .collect();
             let text = format!(
                 "region = {name:?}\nlisten = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n\
@@ -325,12 +331,7 @@ impl Authority {
     }
 
     /// The same with an end.
-    pub fn region_until(
-        &self,
-        organization: Uid,
-        region: &str,
-        end: time::OffsetDateTime,
-    ) -> (String, String) {
+    pub fn region_until(&self, organization: Uid, region: &str, end: time::OffsetDateTime) -> (String, String) {
         let uri = transship::peer::region_uri(organization, &transship::names::Region::parse(region).unwrap());
         self.named(region, &[uri], end)
     }

@@ -27,7 +27,8 @@ async fn with_home_gone_and_its_folder_moved_the_other_region_logs_in_authorizes
         home.app().put_principal_policy(&admin, name.clone(), "pull", policy).await.unwrap();
         home.http("dev").await.push_image(&format!("{dev}/app"), "v1", &[b"bytes"]).await;
         arrival(&away.http("prod").await, &format!("{prod}/app"), "v1").await;
-        crate::harness::eventually("the role in the other region", async || away.app().unique_id(&name).await.unwrap()).await;
+        crate::harness::eventually("the role in the other region", async || away.app().unique_id(&name).await.unwrap())
+            .await;
     }
     let home = organization.regions.remove(0);
     let folder = home.folder.clone();
@@ -63,10 +64,7 @@ async fn with_home_gone_and_its_folder_moved_the_other_region_logs_in_authorizes
         transship::clock::Clock::system().uid(),
     );
     let (token, principal) = app.exchange_token(&url, &[endpoint]).await.unwrap();
-    let ctx = transship::ctx::Ctx {
-        caller: transship::ctx::Caller::Principal(principal),
-        ..app.system("test")
-    };
+    let ctx = transship::ctx::Ctx { caller: transship::ctx::Caller::Principal(principal), ..app.system("test") };
     assert!(ctx.caller.display().ends_with("assumed-role/runner/night"));
     let password = app.authorization_token(&ctx).await.unwrap();
     let http = Http::new(&away.base, Some(password.text.expose().clone()));
@@ -92,10 +90,14 @@ async fn with_the_wire_cut_lag_grows_and_nothing_arrives_until_it_is_mended() {
     let status = async || home.app().replication_status(&home.admin("dev").await, dev).await.unwrap().remove(0);
     let first = crate::harness::eventually("lag", async || {
         let status = status().await;
-        (status.pending == 1 && status.lag > Duration::from_millis(300) && status.last_error.is_some()).then_some(status.lag)
+        (status.pending == 1 && status.lag > Duration::from_millis(300) && status.last_error.is_some())
+            .then_some(status.lag)
     })
     .await;
-    crate::harness::eventually("more lag", async || (status().await.lag > first + Duration::from_secs(1)).then_some(())).await;
+    crate::harness::eventually("more lag", async || {
+        (status().await.lag > first + Duration::from_secs(1)).then_some(())
+    })
+    .await;
     assert_eq!(there.get(&format!("/v2/{prod}/app/manifests/v2")).await.status, StatusCode::NOT_FOUND);
     organization.cuts[1].mend();
     arrival(&there, &format!("{prod}/app"), "v2").await;

@@ -168,7 +168,8 @@ async fn a_foreign_mount_is_an_ordinary_upload_whether_its_source_is_there_or_no
     assert!(plain.iter().all(|line| *line == plain[0]), "{plain:?}");
     assert_eq!(statuses(&reads(&http, &beside, &blob, &image).await), [404, 404, 404, 404, 404, 404, 404, 200]);
     // Bytes that another tenant has already are received as bytes that nobody has.
-    let had = http.call(Method::POST, &format!("/v2/{beside}/blobs/uploads/?digest={blob}"), &[], "the secret layer").await;
+    let had =
+        http.call(Method::POST, &format!("/v2/{beside}/blobs/uploads/?digest={blob}"), &[], "the secret layer").await;
     let (new, bytes) = (Digest::of(b"a fresher layer!").to_string(), "a fresher layer!");
     let fresh = http.call(Method::POST, &format!("/v2/{beside}/blobs/uploads/?digest={new}"), &[], bytes).await;
     assert_eq!(told(&had, &[&blob]), told(&fresh, &[&new]));
@@ -205,7 +206,8 @@ async fn a_mount_needs_the_right_to_read_its_source() {
 
 /// What a source account sends that has a manifest but not its bytes.
 fn sent(repository: &str, seq: i64, blob: &str) -> ImageChange {
-    let config = serde_json::json!({"mediaType": "application/vnd.oci.image.config.v1+json", "digest": blob, "size": 16});
+    let config =
+        serde_json::json!({"mediaType": "application/vnd.oci.image.config.v1+json", "digest": blob, "size": 16});
     let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []});
     let text = manifest.to_string();
     let digest = Digest::of(text.as_bytes());
@@ -266,7 +268,8 @@ async fn a_peer_that_says_it_sent_a_blob_and_did_not_gets_neither_link_nor_recei
     let mut peer = certificates::transport(home, &organization.ca(), &certificates::own(away)).await.unwrap();
     let (frames, waiting) = tokio::sync::mpsc::channel(4);
     let send = async |frame| frames.send(pb::ReplicateRequest { frame: Some(frame) }).await.unwrap();
-    send(Frame::Hello(pb::Hello { protocol: 1, source_account: dev, destination_account: prod.clone(), epoch: 1 })).await;
+    send(Frame::Hello(pb::Hello { protocol: 1, source_account: dev, destination_account: prod.clone(), epoch: 1 }))
+        .await;
     let mut answers = peer.replicate(ReceiverStream::new(waiting)).await.unwrap().into_inner();
     let mut next = async || answers.message().await.unwrap().unwrap().frame.unwrap();
     assert!(matches!(next().await, Answered::Welcome(_)));

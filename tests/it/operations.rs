@@ -72,7 +72,8 @@ fn covered(what: &str, named: &BTreeSet<String>) {
     let exceptions = source::golden_entries("uncovered.txt");
     assert_eq!(exceptions.len(), UNCOVERED, "tests/golden/uncovered.txt may only shrink");
     let excepted = |op: &str| exceptions.contains_key(&format!("{what} {op}"));
-    let missing: Vec<_> = Op::ALL.iter().map(|op| op.name()).filter(|op| !named.contains(*op) && !excepted(op)).collect();
+    let missing: Vec<_> =
+        Op::ALL.iter().map(|op| op.name()).filter(|op| !named.contains(*op) && !excepted(op)).collect();
     assert!(missing.is_empty(), "not {what}: {missing:?}; docs/adding-an-operation.md says what each needs");
     let idle: Vec<_> = Op::ALL.iter().map(|op| op.name()).filter(|op| named.contains(*op) && excepted(op)).collect();
     assert!(idle.is_empty(), "{what} after all, remove them from tests/golden/uncovered.txt: {idle:?}");
@@ -144,7 +145,9 @@ fn meanings(path: &str, table: &str) -> BTreeMap<String, String> {
     for line in rows.lines().map(str::trim).take_while(|line| *line != "}") {
         match line.strip_prefix("/// ") {
             Some(comment) => said.push(comment.to_owned()),
-            None => drop(meanings.insert(line.split(' ').next().unwrap().to_owned(), std::mem::take(&mut said).join(" "))),
+            None => {
+                drop(meanings.insert(line.split(' ').next().unwrap().to_owned(), std::mem::take(&mut said).join(" ")))
+            }
         }
     }
     meanings

@@ -115,7 +115,8 @@ async fn oci_calls(region: &Region, http: &Http) -> Vec<OciCall> {
     };
     let with = |call: OciCall, body: &Bytes| OciCall { body: body.clone(), ..call };
     let manifest = |call: OciCall| OciCall { headers: vec![("content-type", MANIFEST)], body: text.clone(), ..call };
-    let range = OciCall { headers: vec![("range", "bytes=1-2")], ..call(Method::GET, format!("/v2/{app}/blobs/{layer}"), 206) };
+    let range =
+        OciCall { headers: vec![("range", "bytes=1-2")], ..call(Method::GET, format!("/v2/{app}/blobs/{layer}"), 206) };
     vec![
         call(Method::GET, "/v2/".to_owned(), 200),
         call(Method::GET, format!("/token?scope=repository:{app}:pull"), 200),
@@ -285,7 +286,8 @@ async fn things(region: &Region) -> Things {
     let key = app.create_key(&admin, dev, "a key of its own").await.unwrap();
     let given = app.create_grant(&admin, dev, grant(dev.as_str(), "app", "v*", &[GrantAction::Pull])).await.unwrap();
     let destination = Destination { region: RegionName::parse("eu-west-1").unwrap(), account: region.account("prod") };
-    let rule = NewRule { repository_prefix: String::new(), tag_pattern: String::new(), destinations: vec![destination] };
+    let rule =
+        NewRule { repository_prefix: String::new(), tag_pattern: String::new(), destinations: vec![destination] };
     let rule = app.create_rule(&admin, dev, rule).await.unwrap();
     let request = AssumeRole {
         role,
@@ -319,12 +321,16 @@ fn grpc_calls(things: &Things) -> Vec<GrpcCall> {
     let key = things.key_name.clone();
     let state = keys::key::State::Disabled.into();
     calls.extend([
-        call("keys.v1.KeyService/CreateKey", &keys::CreateKeyRequest { parent: parent.clone(), description: "new".into() }),
+        call(
+            "keys.v1.KeyService/CreateKey",
+            &keys::CreateKeyRequest { parent: parent.clone(), description: "new".into() },
+        ),
         call("keys.v1.KeyService/ListKeys", &keys::ListKeysRequest { parent: parent.clone(), ..Default::default() }),
         call("keys.v1.KeyService/SetKeyState", &keys::SetKeyStateRequest { name: key, state }),
     ]);
     // Last, because nothing is left of it.
-    let gone = registry::DeleteRepositoryRequest { name: named("repositories/victim"), force: true, ..Default::default() };
+    let gone =
+        registry::DeleteRepositoryRequest { name: named("repositories/victim"), force: true, ..Default::default() };
     calls.push(call("registry.v1.RegistryService/DeleteRepository", &gone));
     calls
 }
@@ -362,9 +368,11 @@ fn identity_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     };
     let account = pb::CreateAccountRequest { display_name: "third".into(), ..Default::default() };
     let user = pb::CreateUserRequest { parent: parent.clone(), user_id: "fresh".into(), ..Default::default() };
-    let made = pb::CreateRoleRequest { parent: parent.clone(), role_id: "fresh".into(), trust_policy, ..Default::default() };
+    let made =
+        pb::CreateRoleRequest { parent: parent.clone(), role_id: "fresh".into(), trust_policy, ..Default::default() };
     let key = pb::CreateAccessKeyRequest { parent: format!("{parent}/users/keyless"), ..Default::default() };
-    let lost = pb::DeleteAccessKeyRequest { name: format!("{victim}/accessKeys/{}", things.key_id), ..Default::default() };
+    let lost =
+        pb::DeleteAccessKeyRequest { name: format!("{victim}/accessKeys/{}", things.key_id), ..Default::default() };
     vec![
         call("identity.v1.IdentityService/CreateAccount", &account),
         call("identity.v1.IdentityService/ListAccounts", &pb::ListAccountsRequest::default()),
@@ -386,7 +394,8 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
         {"Effect": "Deny", "Principal": "*", "Action": "ecr:DeleteRepositoryPolicy", "Resource": "*",
             "Condition": {"StringEquals": {"aws:username": "nobody"}}}})
     .to_string();
-    let create = pb::CreateRepositoryRequest { parent: parent.clone(), repository_id: "fresh".into(), ..Default::default() };
+    let create =
+        pb::CreateRepositoryRequest { parent: parent.clone(), repository_id: "fresh".into(), ..Default::default() };
     let set = pb::SetRepositoryPolicyRequest { name: app.clone(), policy: policy.clone(), ..Default::default() };
     let put = pb::PutRegistryPolicyRequest { parent: parent.clone(), policy, ..Default::default() };
     let settings = pb::RegistrySettings {
@@ -420,7 +429,10 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
             &pb::GetRegistrySettingsRequest { name: format!("{parent}/registry") },
         ),
         call("registry.v1.RegistryService/UpdateRegistrySettings", &update),
-        call("registry.v1.RegistryService/ListImages", &pb::ListImagesRequest { parent: of(&app), ..Default::default() }),
+        call(
+            "registry.v1.RegistryService/ListImages",
+            &pb::ListImagesRequest { parent: of(&app), ..Default::default() },
+        ),
         call("registry.v1.RegistryService/DeleteImage", &image),
     ]
 }
@@ -434,7 +446,8 @@ fn sharing_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
         actions: vec![pb::GrantAction::Pull.into()],
         ..Default::default()
     };
-    let create = pb::CreateGrantRequest { parent: format!("accounts/{}", things.dev), grant: Some(given), ..Default::default() };
+    let create =
+        pb::CreateGrantRequest { parent: format!("accounts/{}", things.dev), grant: Some(given), ..Default::default() };
     let explain = pb::ExplainAccessRequest {
         principal: format!("arn:aws:iam::{}:user/admin", things.dev),
         action: "pull".into(),
@@ -544,7 +557,11 @@ async fn an_upload_belongs_to_who_began_it() {
         [(Method::GET, &path), (Method::PATCH, &path), (Method::PUT, &finish), (Method::DELETE, &path)]
     {
         let refused = other.call(method.clone(), path, &[], "bytes").await;
-        assert_eq!((refused.status, code(&refused).as_str()), (StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"), "{method}");
+        assert_eq!(
+            (refused.status, code(&refused).as_str()),
+            (StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
+            "{method}"
+        );
     }
     // Nor does it belong to another repository of its owner.
     http.push_image(&format!("{dev}/base"), "v1", &[b"layer"]).await;

@@ -113,7 +113,8 @@ async fn an_index_arrives_with_its_children_and_a_referrer_follows_its_subject()
             "platform": {"os": "linux", "architecture": "any"}})
     };
     let media_type = "application/vnd.oci.image.index.v1+json";
-    let index = serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [describe(&one), describe(&two)]});
+    let index =
+        serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [describe(&one), describe(&two)]});
     let digest = http.put_manifest(&source, "v1", media_type, &index.to_string()).await;
     let empty = http.push_blob(&source, b"{}").await;
     let signature = serde_json::json!({"schemaVersion": 2, "mediaType": crate::harness::MANIFEST,

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use std::time::{Duration, Instant};
 use tonic::Code;
 use transship::ctx::Ctx;
-use transship::domain::trust::{Assumed, AssumeRole};
+use transship::domain::trust::{AssumeRole, Assumed};
 use transship::error::Reason;
 use transship::names::{Digest, PrincipalName, SessionName, Uid};
 use transship::pb::trust as pb;
@@ -67,7 +67,8 @@ async fn a_role_is_taken_by_whom_its_trust_policy_names_and_looks_missing_to_all
     let other = PrincipalName { name: "other".into(), ..ci.clone() };
     let ctx = region.caller(other).await;
     let refused = region.app().assume_role(&ctx, asking(&role)).await.map(drop).unwrap_err();
-    let text = |error: &transship::error::Error| error.message.replace("absent", "runner").replace("user/other", "user/ci");
+    let text =
+        |error: &transship::error::Error| error.message.replace("absent", "runner").replace("user/other", "user/ci");
     assert_eq!((missing.reason, text(&missing)), (refused.reason, text(&refused)), "a refusal tells no role from none");
     // A user made again under a trusted name is another.
     region.app().delete_principal(&region.admin("dev").await, ci.clone()).await.unwrap();
@@ -283,10 +284,8 @@ async fn a_session_is_honoured_in_every_region_and_revoked_in_any_it_is_refused_
     let revoked = Instant::now();
     assert_eq!(pull(away, &there).await, StatusCode::UNAUTHORIZED);
     assert_eq!(pull(away, &here).await, StatusCode::UNAUTHORIZED);
-    eventually("the refusal at home", async || {
-        (pull(home, &here).await == StatusCode::UNAUTHORIZED).then_some(())
-    })
-    .await;
+    eventually("the refusal at home", async || (pull(home, &here).await == StatusCode::UNAUTHORIZED).then_some(()))
+        .await;
     assert!(revoked.elapsed() < Duration::from_secs(5), "{:?}", revoked.elapsed());
     assert_eq!(pull(home, &there).await, StatusCode::UNAUTHORIZED);
 }

@@ -125,9 +125,8 @@ fn module_of(path: &str) -> Vec<String> {
 /// The places of a whole word.
 fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
     let part = |c: char| c.is_alphanumeric() || c == '_';
-    code.match_indices(word).filter(move |(at, word)| {
-        !code[..*at].ends_with(part) && !code[at + word.len()..].starts_with(part)
-    })
+    code.match_indices(word)
+        .filter(move |(at, word)| !code[..*at].ends_with(part) && !code[at + word.len()..].starts_with(part))
 }
 
 /// The paths of a use tree that follows `crate` or `super`: `::a::{b, c::D}`.
@@ -188,7 +187,8 @@ fn test_items(code: &str) -> Vec<std::ops::Range<usize>> {
             let rest = &code[at..];
             // A `use` ends with its semicolon, though braces may come before it.
             let item = rest["#[cfg(test)]".len()..].trim_start();
-            let import = ["use ", "pub(super) use ", "pub(crate) use ", "pub use "].iter().any(|use_| item.starts_with(use_));
+            let import =
+                ["use ", "pub(super) use ", "pub(crate) use ", "pub use "].iter().any(|use_| item.starts_with(use_));
             let end = rest.find(if import { &[';'][..] } else { &[';', '{'][..] }).unwrap_or(rest.len() - 1);
             let length = if rest[end..].starts_with('{') { end + block(&rest[end..]) } else { end + 1 };
             at..at + length
@@ -312,7 +312,8 @@ mod tests { fn t() { x.unwrap() } }
 mod far;
 "##;
     let file = File::new("src/m/n/o.rs".to_owned(), text.to_owned());
-    let paths: Vec<String> = file.paths().into_iter().map(|(line, path)| format!("{line} {}", path.join("::"))).collect();
+    let paths: Vec<String> =
+        file.paths().into_iter().map(|(line, path)| format!("{line} {}", path.join("::"))).collect();
     assert_eq!(paths, ["1 a::b::C", "1 a::d", "1 a::d::E", "7 q", "7 m::up::Z"]);
     assert_eq!(file.literals, [(3, "SELECT \"x\" { ".to_owned()), (3, "\\\"{".to_owned())]);
     assert_eq!(file.functions(), [("f".to_owned(), 1), ("h".to_owned(), 1)]);

@@ -27,7 +27,10 @@ impl Services {
         let id = ctx.request_id;
         let outcome = async {
             let token = bearer::token(&headers)?.ok_or_else(|| {
-                Error::new(Reason::CallerUnknown, "this call needs `authorization: Bearer <token>`; ExchangeToken gives one")
+                Error::new(
+                    Reason::CallerUnknown,
+                    "this call needs `authorization: Bearer <token>`; ExchangeToken gives one",
+                )
             })?;
             ctx.caller = self.app.caller_of_token(token, Kind::ON_GRPC).await?;
             call(ctx, message).await
@@ -69,4 +72,3 @@ pub(super) fn changing(mut ctx: Ctx, request_id: &str, validate_only: bool, etag
     ctx.mutation = Mutation { validate_only, request_id, etag };
     Ok(ctx)
 }
-

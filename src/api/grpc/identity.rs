@@ -141,8 +141,7 @@ impl IdentityService for Services {
         self.known(request, async |ctx, message: pb::PutPrincipalPolicyRequest| {
             let name = names::principal(&message.parent)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let warnings =
-                self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await?;
+            let warnings = self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await?;
             Ok(pb::PutPrincipalPolicyResponse { warnings })
         })
         .await

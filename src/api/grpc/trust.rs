@@ -2,7 +2,7 @@
 
 use super::asking::changing;
 use super::{Services, names};
-use crate::domain::trust::{Assumed, AssumeRole};
+use crate::domain::trust::{AssumeRole, Assumed};
 use crate::error::{Error, Result};
 use crate::names::{Arn, PrincipalKind, PrincipalName, SessionName, Uid};
 use crate::pb::trust as pb;

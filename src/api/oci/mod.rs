@@ -78,7 +78,8 @@ pub async fn handle(app: &Arc<App>, request: Request<Incoming>) -> Response<Body
     };
     let mut response = answered.unwrap_or_else(|error| {
         let error = unproven(&ctx, error);
-        let spoiled = (error.reason != Reason::CallerUnknown || !matches!(ctx.caller, Caller::Anonymous)).then_some("invalid_token");
+        let spoiled = (error.reason != Reason::CallerUnknown || !matches!(ctx.caller, Caller::Anonymous))
+            .then_some("invalid_token");
         let challenge = Challenge::for_host(&host, secure, scope, spoiled);
         log(&ctx, &error);
         error::render(&error, &Asked { head, request_id, challenge: &challenge })
@@ -139,7 +140,8 @@ fn unproven(ctx: &Ctx, error: Error) -> Error {
 fn check_region(ctx: &Ctx, route: &Route) -> Result<()> {
     match &route.host {
         Some(host) if host.region != ctx.region => {
-            let text = format!("this is region {}; the registry of {host} is served by region {}", ctx.region, host.region);
+            let text =
+                format!("this is region {}; the registry of {host} is served by region {}", ctx.region, host.region);
             Err(Error::new(Reason::WrongRegion, text).with("region", &host.region))
         }
         Some(_) | None => Ok(()),

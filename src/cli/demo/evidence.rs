@@ -21,7 +21,8 @@ pub(super) fn kept(region: &Path, account: &str, digest: &Digest) -> Result<Kept
     let data = region.join("data");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let database = Connection::open_with_flags(data.join("metadata.db"), flags).map_err(|error| error.to_string())?;
-    let sql = "SELECT b.kms_key, b.uid FROM blobs b JOIN links l ON l.blob = b.uid WHERE b.account = ?1 AND b.digest = ?2";
+    let sql =
+        "SELECT b.kms_key, b.uid FROM blobs b JOIN links l ON l.blob = b.uid WHERE b.account = ?1 AND b.digest = ?2";
     let (kms_key, uid): (String, [u8; 16]) = database
         .query_row(sql, [account.to_owned(), digest.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
         .map_err(|error| format!("blob {digest} of account {account} is not in {}: {error}", data.display()))?;

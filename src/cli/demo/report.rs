@@ -49,7 +49,11 @@ impl Report {
             Err(why) => (false, Seen::new(0, why)),
         };
         let mark = if ok { "ok    " } else { "FAILED" };
-        let figures = if seen.bytes > 0 { format!(", {}{}", bytes(seen.bytes), rate(seen.bytes, seconds)) } else { String::new() };
+        let figures = if seen.bytes > 0 {
+            format!(", {}{}", bytes(seen.bytes), rate(seen.bytes, seconds))
+        } else {
+            String::new()
+        };
         println!("{mark} {name} ({seconds:.2} s{figures})");
         for line in seen.detail.lines() {
             println!("         {line}");
@@ -62,7 +66,8 @@ impl Report {
     pub(super) fn finish(self, path: Option<&Path>) -> Result<bool> {
         println!("{}", if self.ok { "every step succeeded" } else { "a step failed" });
         if let Some(path) = path {
-            let text = serde_json::to_vec_pretty(&self).map_err(|e| crate::cli::failure::Failure::new(e.to_string()))?;
+            let text =
+                serde_json::to_vec_pretty(&self).map_err(|e| crate::cli::failure::Failure::new(e.to_string()))?;
             write_private(path, &text)?;
         }
         Ok(self.ok)

@@ -237,7 +237,11 @@ impl<'a> Story<'a> {
         let status = cast.dev.replication().get_status(replication::GetStatusRequest { parent }).await;
         let status = status.map(|status| status.into_inner().destinations).unwrap_or_default();
         let error = status.first().map(|there| there.last_error.clone()).unwrap_or_default();
-        if error.is_empty() { "\nthe source has nothing to send".to_owned() } else { format!("\nthe source says: {error}") }
+        if error.is_empty() {
+            "\nthe source has nothing to send".to_owned()
+        } else {
+            format!("\nthe source says: {error}")
+        }
     }
 
     /// The destination's word, checked against the certificate on its disk.
@@ -246,7 +250,8 @@ impl<'a> Story<'a> {
         let request = replication::ListReceiptsRequest { parent, ..Default::default() };
         let deadline = Instant::now() + Duration::from_secs(5);
         let receipt = loop {
-            let page = cast.dev.replication().list_receipts(request.clone()).await.map_err(|e| e.message().to_owned())?;
+            let page =
+                cast.dev.replication().list_receipts(request.clone()).await.map_err(|e| e.message().to_owned())?;
             match page.into_inner().receipts.into_iter().find(|receipt| receipt.tag == self.tag()) {
                 Some(receipt) => break receipt,
                 None if Instant::now() >= deadline => return Err("there is no receipt for the tag".to_owned()),
@@ -374,7 +379,9 @@ fn denied(refused: Option<String>) -> Result<String, String> {
     let text = refused.ok_or("it was allowed")?;
     match text.to_ascii_lowercase().find("is not authorized to perform") {
         // The client's own words come before the registry's sentence.
-        Some(at) => Ok(text[text[..at].rfind("ser: ").map_or(0, |user| user.saturating_sub(1))..].trim_end_matches('"').to_owned()),
+        Some(at) => Ok(text[text[..at].rfind("ser: ").map_or(0, |user| user.saturating_sub(1))..]
+            .trim_end_matches('"')
+            .to_owned()),
         None => Err(format!("it failed, but not by a denial: {text}")),
     }
 }

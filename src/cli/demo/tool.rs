@@ -28,7 +28,8 @@ pub(super) struct Place {
 
 impl Tool {
     pub(super) fn find() -> Self {
-        let found = std::process::Command::new("skopeo").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let found =
+            std::process::Command::new("skopeo").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if found.is_ok_and(|status| status.success()) { Self::Skopeo } else { Self::BuiltIn }
     }
 
@@ -96,7 +97,14 @@ async fn run(
     crate::cli::layout::write_private(&auth, text.as_bytes()).map_err(|error| error.to_string())?;
     let mut command = Command::new("skopeo");
     command
-        .args(["--insecure-policy", "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false"])
+        .args([
+            "--insecure-policy",
+            "copy",
+            "--all",
+            "--preserve-digests",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+        ])
         .arg("--authfile")
         .arg(&auth)
         .args([from, to])

@@ -147,7 +147,11 @@ impl App {
     ///
     /// # Errors
     /// When the destination does not consent, or a manifest cannot be read.
-    pub async fn needed_blobs(self: &Arc<Self>, arriving: &Arriving, changes: &[ImageChange]) -> Vec<(i64, Result<Vec<NeededBlob>>)> {
+    pub async fn needed_blobs(
+        self: &Arc<Self>,
+        arriving: &Arriving,
+        changes: &[ImageChange],
+    ) -> Vec<(i64, Result<Vec<NeededBlob>>)> {
         let mut asked = BTreeSet::new();
         let mut all = Vec::with_capacity(changes.len());
         for change in changes {
@@ -239,7 +243,11 @@ impl App {
     ///
     /// # Errors
     /// When the destination does not consent, or the slot is fenced.
-    pub async fn open_blob_arrival(self: &Arc<Self>, arriving: &Arriving, blob: &NeededBlob) -> Result<Option<Arrival>> {
+    pub async fn open_blob_arrival(
+        self: &Arc<Self>,
+        arriving: &Arriving,
+        blob: &NeededBlob,
+    ) -> Result<Option<Arrival>> {
         self.welcome(arriving).await?;
         let ctx = self.replication(&arriving.inbound);
         let repository = self.replica_repository(&ctx, arriving, &blob.repository).await?;
@@ -297,9 +305,11 @@ impl App {
         for sent in &change.manifests {
             manifests.push(self.seal_manifest(&repository, &raw(sent)?, ctx.now).await?);
         }
-        let image = change.manifests.last().map(|manifest| manifest.digest).ok_or_else(|| {
-            Error::new(Reason::ManifestInvalid, "a change came without its manifest")
-        })?;
+        let image = change
+            .manifests
+            .last()
+            .map(|manifest| manifest.digest)
+            .ok_or_else(|| Error::new(Reason::ManifestInvalid, "a change came without its manifest"))?;
         let blobs: BTreeSet<Digest> = manifests.iter().flat_map(|manifest| manifest.blobs.iter().copied()).collect();
         if let Some(digest) = blobs.intersection(unsent).next() {
             let text = format!("the source cannot send blob {digest}, which the image needs");
@@ -353,7 +363,12 @@ impl App {
     /// The context in which a peer's replication is judged.
     fn replication(&self, inbound: &Inbound) -> Ctx {
         let caller = Caller::Replication { account: inbound.source, region: inbound.source_region.clone() };
-        Ctx { caller, user_agent: "replication.ecr.amazonaws.com".into(), mutation: Mutation::default(), ..self.system("peer") }
+        Ctx {
+            caller,
+            user_agent: "replication.ecr.amazonaws.com".into(),
+            mutation: Mutation::default(),
+            ..self.system("peer")
+        }
     }
 }
 
@@ -378,7 +393,9 @@ fn raw(sent: &super::SentManifest) -> Result<RawManifest> {
     RawManifest::new(sent.bytes.clone(), Some(media_type), Some(sent.digest)).map_err(|error| {
         let error = Error::from(error);
         match error.reason {
-            Reason::DigestMismatch => Error::new(Reason::DataLoss, format!("a manifest arrived damaged: {}", error.message)),
+            Reason::DigestMismatch => {
+                Error::new(Reason::DataLoss, format!("a manifest arrived damaged: {}", error.message))
+            }
             _ => error,
         }
     })
@@ -387,4 +404,3 @@ fn raw(sent: &super::SentManifest) -> Result<RawManifest> {
 fn fenced() -> Error {
     Error::new(Reason::Fenced, "another node of the source has taken this stream over")
 }
-

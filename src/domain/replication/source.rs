@@ -251,7 +251,8 @@ impl App {
             Box::pin(self.collect(repository, child, manifests, seen, depth + 1)).await?;
         }
         let bytes = self.open_manifest(repository, &row).await?;
-        self.check_blobs(repository, &RawManifest::new(bytes.clone(), Some(row.media_type.clone()), Some(digest))?).await?;
+        self.check_blobs(repository, &RawManifest::new(bytes.clone(), Some(row.media_type.clone()), Some(digest))?)
+            .await?;
         manifests.push(SentManifest { digest, media_type: row.media_type.to_string(), bytes });
         Ok(true)
     }
@@ -273,7 +274,12 @@ impl App {
     ///
     /// # Errors
     /// When the repository does not hold it, or it cannot be opened.
-    pub async fn blob_to_send(&self, account: AccountId, name: &RepositoryName, digest: Digest) -> Result<(Reader, u64)> {
+    pub async fn blob_to_send(
+        &self,
+        account: AccountId,
+        name: &RepositoryName,
+        digest: Digest,
+    ) -> Result<(Reader, u64)> {
         let address = RepositoryRef { account, region: self.settings.region.clone(), name: name.clone() };
         let asked = RepositoryAddress::of(&address, Object::Whole);
         let ctx = self.system("replicate");

@@ -75,12 +75,16 @@ impl App {
                 let mut progress = Progress { total, ..Progress::default() };
                 for (link, blob) in links {
                     lease.renew().await?;
-                    progress.damage.extend(app.verify_blob(&repository, &link, &blob).await.err().map(|e| damage(blob.digest, &e)));
+                    progress.damage.extend(
+                        app.verify_blob(&repository, &link, &blob).await.err().map(|e| damage(blob.digest, &e)),
+                    );
                     progress.bytes += blob.size;
                     report(&sender, &mut progress).await?;
                 }
                 for row in manifests {
-                    progress.damage.extend(app.verify_manifest(&repository, &row).await.err().map(|e| damage(row.digest, &e)));
+                    progress
+                        .damage
+                        .extend(app.verify_manifest(&repository, &row).await.err().map(|e| damage(row.digest, &e)));
                     progress.bytes += row.size;
                     report(&sender, &mut progress).await?;
                 }

@@ -28,7 +28,15 @@ fn url(host: &str, organization: Uid, token: Option<&str>) -> String {
     let credentials = Credentials { access_key_id: KEY, secret: &secret, session_token: token.as_ref() };
     let region = Region::parse("us-east-1").unwrap();
     let (now, expires) = (Timestamp::from_secs(NOW), Duration::from_secs(60));
-    presign_get_caller_identity(&endpoint(host), &region, &credentials, now, expires, organization, Uid::from_bytes([9; 16]))
+    presign_get_caller_identity(
+        &endpoint(host),
+        &region,
+        &credentials,
+        now,
+        expires,
+        organization,
+        Uid::from_bytes([9; 16]),
+    )
 }
 
 /// Parses and verifies as the server does.

@@ -43,10 +43,7 @@ pub(super) const CASES: &[Case] = cases![
 /// Runs a change that must succeed, at the first try: nothing else writes meanwhile.
 macro_rules! commit {
     ($store:expr, |$tx:ident| $body:block) => {
-        $store
-            .write(once(move |$tx| Box::pin(async move { Ok::<_, Error>(Done::Commit($body)) })))
-            .await
-            .unwrap()
+        $store.write(once(move |$tx| Box::pin(async move { Ok::<_, Error>(Done::Commit($body)) }))).await.unwrap()
     };
 }
 
@@ -125,7 +122,12 @@ async fn the_directory_keeps_what_it_is_given(store: &Store) {
         created_at: at(2),
     };
     let policy = Policy { name: "pull".to_owned(), document: "{}".to_owned() };
-    let access = AccessKeyRow { id: "AKIA1".to_owned(), unique_id: "AROA1".to_owned(), sealed_secret: vec![1], created_at: at(3) };
+    let access = AccessKeyRow {
+        id: "AKIA1".to_owned(),
+        unique_id: "AROA1".to_owned(),
+        sealed_secret: vec![1],
+        created_at: at(3),
+    };
     let token = TokenKeyRow { id: 1, sealed: vec![2], created_at: at(3) };
     let kept = (row.clone(), policy.clone(), access.clone(), token.clone());
     commit!(store, |tx| {
@@ -239,7 +241,8 @@ async fn repository(store: &Store, seed: u64) -> RepositoryRow {
     let new = commit!(store, |tx| {
         tx.registry_insert(&registry, at(1)).await?;
         let new = tx.repository_insert(&kept, &branch).await?;
-        let again = tx.repository_insert(&RepositoryRow { uid: Clock::system().uid(), ..kept.clone() }, &branch).await?;
+        let again =
+            tx.repository_insert(&RepositoryRow { uid: Clock::system().uid(), ..kept.clone() }, &branch).await?;
         (new, again)
     });
     assert_eq!(new, (true, false), "a name is taken once");
@@ -248,8 +251,7 @@ async fn repository(store: &Store, seed: u64) -> RepositoryRow {
 
 async fn registries_and_repositories_keep_policies_and_keys(store: &Store) {
     let row = repository(store, 20).await;
-    let policy =
-        StoredPolicy { text: "{}".to_owned(), bindings: BTreeMap::from([("a".to_owned(), "b".to_owned())]) };
+    let policy = StoredPolicy { text: "{}".to_owned(), bindings: BTreeMap::from([("a".to_owned(), "b".to_owned())]) };
     let (kept, id, owner) = (policy.clone(), row.uid, row.account);
     commit!(store, |tx| {
         tx.repository_policy_set(id, Some(&kept)).await?;
@@ -408,7 +410,11 @@ async fn images_have_edges_tags_and_the_tags_that_reach_them(store: &Store) {
     drop(snapshot);
     let (repository, dev, gone) = (row.uid, tags[0].tag.clone(), index.digest);
     let deleted = commit!(store, |tx| {
-        (tx.tag_delete(repository, &dev).await?, tx.tag_delete(repository, &dev).await?, tx.manifest_delete(repository, &gone).await?)
+        (
+            tx.tag_delete(repository, &dev).await?,
+            tx.tag_delete(repository, &dev).await?,
+            tx.manifest_delete(repository, &gone).await?,
+        )
     });
     assert_eq!(deleted, (true, false, true));
     let mut snapshot = store.snapshot().await.unwrap();
@@ -535,7 +541,10 @@ async fn rules_open_routes_and_slots_are_held_by_one(store: &Store) {
     assert_eq!(tx.rule_list(owner, None, page()).await.unwrap(), std::slice::from_ref(&rule));
     assert!(tx.rule_routes().await.unwrap().contains(&(owner, destination.clone())));
     let slot = tx.slot(owner, &destination).await.unwrap().unwrap();
-    assert_eq!((slot.epoch, slot.last_error, slot.last_success_at), (3, Some(("refused".to_owned(), at(42))), Some(at(41))));
+    assert_eq!(
+        (slot.epoch, slot.last_error, slot.last_success_at),
+        (3, Some(("refused".to_owned(), at(42))), Some(at(41)))
+    );
     assert_eq!(tx.dead_letter_list(owner, &destination, 10).await.unwrap(), [letter]);
     drop(snapshot);
     let id = rule.id;
@@ -559,7 +568,8 @@ async fn receipts_and_positions_of_replication_are_kept(store: &Store) {
     let fences = commit!(store, |tx| {
         tx.receipt_put(&kept).await?;
         tx.receipt_put(&kept).await?;
-        let fences = [tx.inbound_fence(&from, 2).await?, tx.inbound_fence(&from, 2).await?, tx.inbound_fence(&from, 1).await?];
+        let fences =
+            [tx.inbound_fence(&from, 2).await?, tx.inbound_fence(&from, 2).await?, tx.inbound_fence(&from, 1).await?];
         tx.inbound_advance(&from, 1, 5).await?;
         tx.inbound_advance(&from, 1, 4).await?;
         fences
@@ -570,7 +580,10 @@ async fn receipts_and_positions_of_replication_are_kept(store: &Store) {
     assert_eq!(tx.receipt_list(receipt.repository, "", page()).await.unwrap(), std::slice::from_ref(&receipt));
     let last = format!("{}/{}/{}/v1", receipt.digest, receipt.destination.region, receipt.destination.account);
     assert_eq!(tx.receipt_list(receipt.repository, &last, page()).await.unwrap(), []);
-    assert_eq!((tx.inbound_applied(&inbound, 1).await.unwrap(), tx.inbound_applied(&inbound, 2).await.unwrap()), (5, 0));
+    assert_eq!(
+        (tx.inbound_applied(&inbound, 1).await.unwrap(), tx.inbound_applied(&inbound, 2).await.unwrap()),
+        (5, 0)
+    );
     assert_eq!(tx.inbound_list(&inbound).await.unwrap(), [(1, 5)]);
 }
 
