@@ -45,6 +45,12 @@ impl Context {
         self.folded(&fold(key))
     }
 
+    /// Whether it has no key but these.
+    #[must_use]
+    pub fn is_within(&self, keys: &[&str]) -> bool {
+        self.values.keys().all(|key| keys.iter().any(|known| fold(known) == *key))
+    }
+
     /// The value of a key that [`fold`] made.
     pub(super) fn folded(&self, key: &str) -> Option<&Value> {
         self.values.get(key)

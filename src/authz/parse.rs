@@ -11,7 +11,7 @@ use super::json::{self, Member, Node, Position, Value, quote};
 use super::policy::{Actions, Document, Effect, Error, Kind, ResourcePattern, Resources, Statement, Warning};
 use super::principal::{Element, Principals};
 use super::rules::{Presence, Rules, check_size, rules};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest text of a policy that is looked at, in bytes; the limits of each kind are lower.
 const TEXT_BYTES_MAX: usize = 131_072;
@@ -45,7 +45,8 @@ struct Parser {
     /// `${…}` is a variable: the document says `2012-10-17`.
     variables: bool,
     sids: BTreeSet<String>,
-    keys: BTreeSet<String>,
+    /// Folded, with the first place of each.
+    keys: BTreeMap<String, Position>,
     warnings: Vec<Warning>,
     faults: Vec<Error>,
 }
@@ -76,7 +77,7 @@ impl Parser {
             lenient,
             variables: false,
             sids: BTreeSet::new(),
-            keys: BTreeSet::new(),
+            keys: BTreeMap::new(),
             warnings: Vec::new(),
             faults: Vec::new(),
         }
@@ -84,6 +85,11 @@ impl Parser {
 
     fn finish(self, statements: Vec<Statement>) -> Document {
         Document { kind: self.kind, statements, keys: self.keys, warnings: self.warnings }
+    }
+
+    /// Notes a folded key where it first stands.
+    fn key(&mut self, key: &str, at: Position) {
+        self.keys.entry(key.to_owned()).or_insert(at);
     }
 
     /// A fault that the lenient reading survives.
@@ -299,7 +305,7 @@ impl Parser {
             let pattern = match ArnPattern::resource(text, self.variables) {
                 _ if text == "*" => ResourcePattern::Any,
                 Ok(pattern) => {
-                    self.keys.extend(pattern.keys().map(str::to_owned));
+                    pattern.keys().for_each(|key| self.key(key, at));
                     ResourcePattern::Arn(pattern)
                 }
                 Err(accepted) => {
@@ -324,6 +330,7 @@ impl Parser {
                 .members()
                 .ok_or_else(|| error(node.at, format!("{name} is an object of condition keys, not {}", node.what())))?;
             for Member { at, name: key, node } in keys {
+                self.key(&fold(key), *at);
                 let condition = self.condition(operator, name, key, node)?;
                 if conditions.iter().any(|c| c.operator == condition.operator && c.key == condition.key) {
                     self.fault(
@@ -344,7 +351,6 @@ impl Parser {
         if node.items().is_empty() {
             self.fault(node.at, format!("{name} {} has no values", quote(key)))?;
         }
-        self.keys.insert(fold(key));
         let mut operands = Vec::new();
         for item in node.items() {
             let text = item.scalar().ok_or_else(|| {
@@ -357,7 +363,7 @@ impl Parser {
                     Operand::Never
                 }
             };
-            self.keys.extend(operand.keys());
+            operand.keys().iter().for_each(|key| self.key(key, item.at));
             operands.push(operand);
         }
         Ok(Condition { operator, key: fold(key), operands })

@@ -7,7 +7,7 @@ use super::action::ActionPattern;
 use super::arn::ArnPattern;
 use super::condition::Condition;
 use super::context::{Context, fold};
-use super::json;
+use super::json::{self, Position};
 use super::principal::{Caller, Element, Hits, Principals};
 use crate::error::Reason;
 use crate::names::{Arn, PrincipalName};
@@ -79,8 +79,8 @@ pub struct Warning {
 pub struct Document {
     pub(super) kind: Kind,
     pub(super) statements: Vec<Statement>,
-    /// Folded condition keys of conditions and variables.
-    pub(super) keys: BTreeSet<String>,
+    /// Folded condition keys of conditions and variables, each with its first place.
+    pub(super) keys: BTreeMap<String, Position>,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -157,7 +157,25 @@ impl Document {
     /// Whether a condition or a variable names the key, in any case; if not, its values need not be loaded.
     #[must_use]
     pub fn mentions(&self, context_key: &str) -> bool {
-        self.keys.contains(&fold(context_key))
+        self.keys.contains_key(&fold(context_key))
+    }
+
+    /// Refuses a document whose conditions or variables name a key that no request has: a condition that can never
+    /// hold would be ignored in silence.
+    ///
+    /// # Errors
+    /// The first such key, with its place.
+    pub fn check_keys(&self, supported: &[&str]) -> Result<(), Error> {
+        let known: BTreeSet<String> = supported.iter().map(|key| fold(key)).collect();
+        let mut unknown: Vec<_> = self.keys.iter().filter(|(key, _)| !known.contains(*key)).collect();
+        unknown.sort_by_key(|(_, at)| (at.line, at.column));
+        match unknown.first() {
+            Some((key, at)) => {
+                let message = format!("condition key {key:?} is not supported; supported are {}", supported.join(", "));
+                Err(Error { line: at.line, column: at.column, message })
+            }
+            None => Ok(()),
+        }
     }
 
     /// The users and roles that the document names and that have unique ids, each once, in order of their ARNs.
@@ -440,6 +458,21 @@ mod tests {
         let [warning] = document.warnings() else { panic!("{:?}", document.warnings()) };
         assert!(warning.message.contains("\"ecr:BatchGetImag\""), "{warning:?}");
         assert_eq!(warning.line, 1);
+    }
+
+    #[test]
+    fn a_key_that_no_request_has_is_refused_at_its_place() {
+        let text = one(&format!(
+            "{ALLOW}, \"Resource\": \"*\",\n\"Condition\": {{\"Bool\": {{\"AWS:SecureTransport\": \"true\", \"x:y\": \"true\"}},\n\
+            \"StringEquals\": {{\"aws:username\": \"${{aws:z}}\"}}}}"
+        ));
+        let document = Document::parse(Identity, &text).unwrap();
+        assert!(document.check_keys(&["aws:SecureTransport", "aws:username", "X:Y", "aws:z"]).is_ok());
+        let error = document.check_keys(&["aws:SecureTransport", "aws:username", "aws:z"]).unwrap_err();
+        assert!(error.message.contains("\"x:y\" is not supported"), "{error}");
+        assert_eq!((error.line, error.column), (2, 55));
+        let error = document.check_keys(&["aws:SecureTransport", "aws:username", "x:y"]).unwrap_err();
+        assert_eq!((error.line, error.column), (3, 34), "{error}");
     }
 
     #[test]

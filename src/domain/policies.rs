@@ -2,6 +2,7 @@
 
 use crate::authz::policy::{self, Document, Kind};
 use crate::error::{Error, Reason, Result};
+use crate::gate::CONTEXT_KEYS;
 use crate::store::Tx;
 use crate::store::registries::StoredPolicy;
 use std::collections::BTreeMap;
@@ -17,9 +18,11 @@ impl Written {
     /// Checks a policy text.
     ///
     /// # Errors
-    /// `MALFORMED_POLICY` with line and column.
+    /// `MALFORMED_POLICY` with line and column, also for a condition key that no request has.
     pub fn parse(kind: Kind, text: &str) -> Result<Self, policy::Error> {
-        Ok(Self { text: text.to_owned(), document: Document::parse(kind, text)? })
+        let document = Document::parse(kind, text)?;
+        document.check_keys(CONTEXT_KEYS)?;
+        Ok(Self { text: text.to_owned(), document })
     }
 
     /// The text, as written.

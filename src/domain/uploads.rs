@@ -282,13 +282,13 @@ impl App {
         uid: Uid,
     ) -> Result<Open> {
         let asked = RepositoryAddress::whole(address);
-        let mut view = self.gate.read::<Repository>(ctx, ops.part, &asked).await?;
+        let repository = self.gate.read::<Repository>(ctx, ops.part, &asked).await?.into_allowed();
         let writing = self.writing(uid).ok_or_else(|| {
             Error::new(Reason::Throttled, format!("upload {uid} is being written by another request; wait for it"))
         })?;
-        let (repository, mut tx) = view.parts();
-        let row = own_upload(ctx, tx.upload(repository.uid, uid).await?, uid)?;
-        let repository = view.into_allowed();
+        // Read once the right to write is ours: what an earlier request committed until then is in it.
+        let row = self.store.snapshot().await?.tx().upload(repository.uid, uid).await?;
+        let row = own_upload(ctx, row, uid)?;
         let branch = self.branch(&repository.row, &repository.address, row.key.branch_version).await?;
         let link = UploadWrap { salt: row.key.salt, wrapped: row.key.wrapped };
         let data_key = keys::unwrap_upload(&branch, &link, &repository.arn(), repository.uid, row.blob)?;
@@ -307,7 +307,9 @@ impl App {
         let parts = Part::decode_table(&open.row.parts)?;
         let sealer = self.sealer(&open, &parts)?;
         let account = open.repository.account;
-        let mut writer = self.blobs.append(account, open.row.blob, sealer, &parts).await?;
+        let (blobs, object) = (self.blobs.clone(), open.row.blob);
+        let appending = async move { blobs.append(account, object, sealer, &parts).await };
+        let mut writer = kept(&open.writing, appending).await?;
         let mut ledger = Ledger::new(self, ctx, ops, &open, told);
         let mut batch = next_batch(&mut body).await?;
         while !batch.is_empty() {
@@ -345,13 +347,7 @@ impl App {
         if writer.size() == durable {
             return Ok(durable);
         }
-        let writing = open.writing.clone();
-        let ended = crate::blobs::blocking(move || {
-            let ended = writer.end();
-            drop(writing);
-            ended
-        })
-        .await?;
+        let ended = kept(&open.writing, crate::blobs::blocking(move || writer.end())).await?;
         let mut ledger = Ledger::new(self, ctx, ops, &open, None);
         ledger.durable = durable;
         if let Some(unsynced) = ended {
@@ -371,13 +367,7 @@ impl App {
     ) -> Result<()> {
         let Received { open, mut writer, .. } = received;
         let account = open.repository.account;
-        let writing = open.writing.clone();
-        let writer = crate::blobs::blocking(move || {
-            let ended = writer.end();
-            drop(writing);
-            ended.map(|_| writer)
-        })
-        .await?;
+        let writer = kept(&open.writing, crate::blobs::blocking(move || writer.end().map(|_| writer))).await?;
         let verified = match self.blobs.finish(account, open.row.blob, writer, digest).await {
             Ok(verified) => verified,
             Err(error) if error.reason == Reason::DigestMismatch => {
@@ -388,7 +378,8 @@ impl App {
         };
         let change = self.completion(&open, &verified, source).await?;
         let asked = RepositoryAddress::of(&open.repository.address, Object::Whole);
-        self.gate.write(ctx, ops.complete, &asked, change).await
+        let (gate, ctx) = (self.gate.clone(), ctx.clone());
+        kept(&open.writing, async move { gate.write(&ctx, ops.complete, &asked, change).await }).await
     }
 
     async fn completion(
@@ -560,6 +551,20 @@ impl<'a> Ledger<'a> {
         }
         Ok(self.durable)
     }
+}
+
+/// Runs work on an upload to its end, whatever becomes of the request, and keeps the right to write until then.
+async fn kept<T: Send + 'static>(
+    writing: &Arc<Writing>,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let writing = writing.clone();
+    let working = tokio::spawn(async move {
+        let done = work.await;
+        drop(writing);
+        done
+    });
+    working.await.map_err(Error::internal)?
 }
 
 /// Bytes from a body, up to a batch; none at its end.

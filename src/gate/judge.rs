@@ -59,6 +59,28 @@ impl Documents {
 
 type Named = (String, Arc<Document>);
 
+/// Every condition key that some request has; a policy that names another is refused when it is written.
+pub const CONTEXT_KEYS: &[&str] = &[
+    "aws:CurrentTime",
+    "aws:EpochTime",
+    "aws:PrincipalAccount",
+    "aws:PrincipalArn",
+    "aws:PrincipalIsAWSService",
+    "aws:PrincipalType",
+    "aws:RequestedRegion",
+    "aws:ResourceAccount",
+    "aws:SecureTransport",
+    "aws:SourceIdentity",
+    "aws:SourceIp",
+    "aws:TokenIssueTime",
+    "aws:UserAgent",
+    "aws:userid",
+    "aws:username",
+    "ecr:ImageTag",
+    "sts:ExternalId",
+    "sts:RoleSessionName",
+];
+
 /// A decision, in words and as a permit.
 pub struct Ruling {
     /// What was decided.
@@ -227,6 +249,7 @@ impl Judge {
         {
             context.set_many("ecr:ImageTag", self.tags(tx, object).await?);
         }
+        debug_assert!(context.is_within(CONTEXT_KEYS), "a key is missing from the list: {context:?}");
         let account = target.account.ok_or_else(|| {
             Error::new(Reason::Unavailable, "this region does not know its organization yet; try again shortly")
         })?;

@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod bad_input;
 mod certificates;
 mod conformance_kms;
 mod damage;
