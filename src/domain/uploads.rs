@@ -3,18 +3,19 @@
 //! Bytes are hashed, sealed and written once, in hops to the blocking pool. A part is acknowledged after its bytes are
 //! synced and its row is committed; a blob after its file, its folder and the database are synced, in this order.
 
+mod changes;
+
+use self::changes::{AdvanceUpload, CancelUpload, CompleteUpload, StartUpload};
 use super::blobs::LinkBlob;
 use super::{App, Writing, keyring};
 use crate::authz::permit::Allowed;
 use crate::blobs::{BATCH_BYTES, Unsynced, VerifiedBlob, Writer};
-use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx};
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Gate, Object, Repository, RepositoryAddress};
+use crate::gate::{Gate, Object, Repository, RepositoryAddress};
 use crate::keys::{self, BranchKey, DataKey, Part, RootKey, SEGMENT_SIZE, Sealer, UploadWrap};
 use crate::names::{AccountId, Digest, RepositoryRef, Uid};
 use crate::ops::Op;
-use crate::store::Tx;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
 use crate::store::uploads::{Progress, UploadRow};
 use bytes::Bytes;
@@ -55,85 +56,6 @@ pub(crate) const CLIENT: Ops =
 /// A blob that arrives by replication.
 pub(crate) const REPLICATION: Ops =
     Ops { start: Op::ReplicateImage, part: Op::ReplicateImage, complete: Op::ReplicateImage };
-
-struct StartUpload(UploadRow, Timestamp);
-
-impl Change for StartUpload {
-    type Resource = Repository;
-    type Out = ();
-
-    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
-        if tx.upload_count(repository.uid, &self.0.principal).await? >= OPEN_MAX {
-            let text = format!("more than {OPEN_MAX} uploads are open in {}; finish or cancel some", repository.name);
-            return Err(Error::new(Reason::Throttled, text).with("repository", &repository.name));
-        }
-        let row = UploadRow { repository: repository.uid, ..self.0.clone() };
-        Ok(tx.upload_insert(&row, self.1).await?)
-    }
-}
-
-struct AdvanceUpload {
-    uid: Uid,
-    from: u64,
-    to: Progress,
-    expires_at: Timestamp,
-}
-
-impl Change for AdvanceUpload {
-    type Resource = Repository;
-    type Out = ();
-
-    async fn apply(&self, _: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
-        if tx.upload_advance(self.uid, self.from, &self.to, self.expires_at).await? {
-            return Ok(());
-        }
-        Err(unknown(self.uid))
-    }
-}
-
-struct CancelUpload {
-    uid: Uid,
-}
-
-impl Change for CancelUpload {
-    type Resource = Repository;
-    type Out = bool;
-
-    async fn apply(&self, _: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<bool> {
-        Ok(tx.upload_delete(self.uid).await?)
-    }
-}
-
-struct CompleteUpload {
-    uid: Uid,
-    blob: BlobRow,
-    link: LinkRow,
-    elsewhere: Option<LinkBlob>,
-}
-
-impl Change for CompleteUpload {
-    type Resource = Repository;
-    type Out = ();
-
-    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
-        if !tx.upload_delete(self.uid).await? {
-            return Err(unknown(self.uid));
-        }
-        let LinkRow { digest, lease_until, source_account, .. } = &self.link;
-        // The new object gets its row in any case: without a link it is condemned and swept, never forgotten.
-        tx.blob_insert(&self.blob, self.blob.verified_at).await?;
-        if tx.link_lease(repository.uid, digest, *lease_until, *source_account).await? {
-            return Ok(());
-        }
-        if let Some(other) = &self.elsewhere
-            && other.apply(repository, tx).await?
-        {
-            return Ok(());
-        }
-        tx.link_insert(&self.link, self.blob.verified_at).await?;
-        Ok(())
-    }
-}
 
 /// An upload whose next bytes are expected.
 pub(crate) struct Open {
