@@ -1,7 +1,7 @@
 //! Replication between two regions over mutual TLS.
 
 use crate::harness::{Answer, Http, Organization, Region, eventually};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use transship::domain::replication::rules::NewRule;
 use transship::names::RepositoryRef;
 use transship::store::rules::Destination;
@@ -150,4 +150,43 @@ async fn a_tag_set_at_the_destination_is_never_moved_in_silence() {
     assert_eq!(kept.header("docker-content-digest"), theirs);
     let status = home.app().replication_status(&home.admin("dev").await, dev).await.unwrap().remove(0);
     assert_eq!((status.failed, status.pending), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_was_deleted_and_set_again_moves_the_replica_too() {
+    let organization = Organization::start(&["us-east-1", "eu-west-1"]).await;
+    let [home, away] = &organization.regions[..] else { panic!("two regions") };
+    carry(home, away, "", "").await;
+    let (source, replica) = (format!("{}/app", home.account("dev")), format!("{}/app", home.account("prod")));
+    let (http, there) = (home.http("dev").await, away.http("prod").await);
+    http.push_image(&source, "v1", &[b"first"]).await;
+    arrival(&there, &replica, "v1").await;
+    let deleted = http.call(Method::DELETE, &format!("/v2/{source}/manifests/v1"), &[], "").await;
+    assert_eq!(deleted.status, StatusCode::ACCEPTED);
+    let second = http.push_image(&source, "v1", &[b"second"]).await;
+    eventually("the second image", async || {
+        let got = there.get(&format!("/v2/{replica}/manifests/v1")).await;
+        (got.header("docker-content-digest") == second).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_made_again_does_not_carry_what_was_pushed_while_there_was_none() {
+    let organization = Organization::start(&["us-east-1", "eu-west-1"]).await;
+    let [home, away] = &organization.regions[..] else { panic!("two regions") };
+    carry(home, away, "", "").await;
+    let (dev, admin) = (home.account("dev"), home.admin("dev").await);
+    let (source, replica) = (format!("{dev}/app"), format!("{}/app", home.account("prod")));
+    let (http, there) = (home.http("dev").await, away.http("prod").await);
+    http.push_image(&source, "before", &[b"one"]).await;
+    arrival(&there, &replica, "before").await;
+    let size = transship::names::PageSize::clamp(10);
+    let rules = home.app().list_rules(&admin, dev, None, size).await.unwrap();
+    home.app().delete_rule(&admin, dev, rules[0].id).await.unwrap();
+    http.push_image(&source, "between", &[b"two"]).await;
+    carry(home, away, "", "").await;
+    http.push_image(&source, "after", &[b"three"]).await;
+    arrival(&there, &replica, "after").await;
+    assert_eq!(there.get(&format!("/v2/{replica}/manifests/between")).await.status, StatusCode::NOT_FOUND);
 }
