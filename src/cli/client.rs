@@ -21,6 +21,10 @@ use tonic::{Request, Status};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may take to begin.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How often the server is asked whether it still lives while an answer streams, and how long it has to say so.
+const PULSE: Duration = Duration::from_secs(20);
 /// How long a proof of identity may be used; it is used at once.
 const PROOF: Duration = Duration::from_secs(300);
 
@@ -91,7 +95,7 @@ impl Client {
             Ok(_) => return Err(Failure::new("the server believes anybody; this is no transship server")),
         };
         let (Some(region), Some(organization)) = (told.metadata("region"), told.metadata("organization")) else {
-            return Err(told);
+            return Err(told.at(&address));
         };
         let region = Region::parse(region)?;
         let presigned_url = sign::presign_get_caller_identity(
@@ -172,7 +176,10 @@ impl Client {
 async fn channel(address: &Endpoint, ca: Option<&[u8]>) -> Result<Channel> {
     let mut endpoint = Channel::from_shared(address.as_str().to_owned())
         .map_err(|e| Failure::usage(format!("--endpoint {address}: {e}")))?
-        .connect_timeout(CONNECT);
+        .connect_timeout(CONNECT)
+        .timeout(ANSWER)
+        .http2_keep_alive_interval(PULSE)
+        .keep_alive_timeout(PULSE);
     if address.as_str().starts_with("https:") {
         let roots =
             ca.ok_or_else(|| Failure::usage("an https endpoint needs --ca FILE with the root that signs it"))?;

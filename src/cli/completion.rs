@@ -1,6 +1,7 @@
 //! `transship completion`.
 
 use super::Cli;
+use super::output::line;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::process::ExitCode;
@@ -14,7 +15,9 @@ pub(super) struct Completion {
 
 impl Completion {
     pub(super) fn run(self) -> ExitCode {
-        clap_complete::generate(self.shell, &mut Cli::command(), "transship", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "transship", &mut script);
+        line(String::from_utf8_lossy(&script).trim_end());
         ExitCode::SUCCESS
     }
 }

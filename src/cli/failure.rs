@@ -35,6 +35,12 @@ impl Failure {
         Self { code: 6, ..Self::new(message) }
     }
 
+    /// The same failure, saying where it happened.
+    #[must_use]
+    pub fn at(self, place: &impl fmt::Display) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
+    }
+
     /// A variable of the server's message.
     #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {
@@ -66,7 +72,8 @@ impl From<Status> for Failure {
             Code::NotFound => 3,
             Code::PermissionDenied | Code::Unauthenticated => 4,
             Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => 5,
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => 6,
+            // The client's own deadline arrives as Cancelled; this program cancels nothing else.
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled => 6,
             Code::InvalidArgument | Code::OutOfRange => 2,
             _ => 1,
         };
@@ -96,3 +103,34 @@ impl From<std::io::Error> for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::Failure;
+    use tonic::{Code, Status};
+
+    #[test]
+    fn every_status_has_the_exit_code_that_scripts_were_promised() {
+        for (status, code) in [
+            (Code::Internal, 1),
+            (Code::Unknown, 1),
+            (Code::DataLoss, 1),
+            (Code::Unimplemented, 1),
+            (Code::InvalidArgument, 2),
+            (Code::OutOfRange, 2),
+            (Code::NotFound, 3),
+            (Code::PermissionDenied, 4),
+            (Code::Unauthenticated, 4),
+            (Code::AlreadyExists, 5),
+            (Code::Aborted, 5),
+            (Code::FailedPrecondition, 5),
+            (Code::Unavailable, 6),
+            (Code::DeadlineExceeded, 6),
+            (Code::ResourceExhausted, 6),
+            (Code::Cancelled, 6),
+        ] {
+            assert_eq!(Failure::from(Status::new(status, "why")).code, code, "{status:?}");
+        }
+        assert_eq!((Failure::new("").code, Failure::usage("").code, Failure::unavailable("").code), (1, 2, 6));
+    }
+}

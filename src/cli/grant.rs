@@ -1,12 +1,12 @@
 //! `transship grant`.
 
 use super::Session;
-use super::failure::{Failure, Result};
+use super::failure::Result;
+use super::lapse::Expiry;
 use super::output::{Rows, time};
 use crate::clock::{Clock, Timestamp};
 use crate::pb::sharing as pb;
 use serde_json::Value;
-use std::time::Duration;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Grant {
@@ -24,9 +24,9 @@ pub(super) enum Grant {
         /// What it allows.
         #[arg(long, value_enum, value_delimiter = ',', default_value = "pull")]
         action: Vec<Action>,
-        /// In force for so long: 30m, 12h, 7d; for ever unless given.
-        #[arg(long, value_name = "TIME", value_parser = duration)]
-        expires: Option<Duration>,
+        /// In force for so long: 30m, 12h, 7d; or until 2030-01-31T12:00:00Z; for ever unless given.
+        #[arg(long, value_name = "TIME", value_parser = Expiry::parse)]
+        expires: Option<Expiry>,
         /// Why, for those who read it later.
         #[arg(long, default_value = "")]
         reason: String,
@@ -68,7 +68,7 @@ impl Grant {
                     repository_pattern: repository,
                     tag_pattern: tag,
                     actions: actions.collect(),
-                    expire_time: expires.map(|duration| stamp(Clock::system().now().plus(duration))),
+                    expire_time: expires.map(|expiry| stamp(expiry.from(Clock::system().now()))),
                     reason,
                     ..pb::Grant::default()
                 };
@@ -130,33 +130,4 @@ fn show(grants: Vec<pb::Grant>) -> Rows {
 
 fn stamp(moment: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: moment.secs(), nanos: 0 }
-}
-
-/// A duration with its unit: s, m, h or d.
-fn duration(text: &str) -> Result<Duration, Failure> {
-    let bad = || Failure::usage("a number and s, m, h or d, such as 12h");
-    let unit = text.chars().last().ok_or_else(bad)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(bad()),
-    };
-    let count: u64 = text.trim_end_matches(unit).parse().map_err(|_| bad())?;
-    Ok(Duration::from_secs(count.checked_mul(seconds).ok_or_else(bad)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(duration("12h").unwrap().as_secs(), 43_200);
-        assert_eq!(duration("7d").unwrap().as_secs(), 604_800);
-        for bad in ["", "12", "h", "1y", "-1h", "99999999999999999999d", "1é"] {
-            assert!(duration(bad).is_err(), "{bad:?}");
-        }
-    }
 }

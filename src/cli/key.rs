@@ -32,9 +32,18 @@ impl Key {
                 show(made.into_iter().collect()).print_one(session.global.output);
             }
             Self::List => {
-                let request =
-                    pb::ListKeysRequest { parent: session.parent().await?, page_size: 1_000, ..Default::default() };
-                show(keys.list_keys(request).await?.into_inner().keys).print(session.global.output);
+                let parent = session.parent().await?;
+                let (mut all, mut page_token) = (Vec::new(), String::new());
+                loop {
+                    let request = pb::ListKeysRequest { parent: parent.clone(), page_size: 0, page_token };
+                    let page = keys.list_keys(request).await?.into_inner();
+                    all.extend(page.keys);
+                    page_token = page.next_page_token;
+                    if page_token.is_empty() {
+                        break;
+                    }
+                }
+                show(all).print(session.global.output);
             }
             Self::Enable { key } => set(session, &key, State::Enabled).await?,
             Self::Disable { key } => set(session, &key, State::Disabled).await?,

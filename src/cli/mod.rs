@@ -11,6 +11,7 @@ pub mod failure;
 mod grant;
 mod image;
 mod key;
+mod lapse;
 pub mod layout;
 pub mod output;
 mod policy;
@@ -63,6 +64,9 @@ struct Global {
     /// Check everything, change nothing.
     #[arg(long, global = true)]
     dry_run: bool,
+    /// Say nothing but data, warnings and failures.
+    #[arg(long, short, global = true)]
+    quiet: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -147,6 +151,13 @@ impl Session {
         Ok(format!("{}/{collection}/{id}", self.parent().await?))
     }
 
+    /// Tells people something that programs do not need.
+    fn note(&self, text: &str) {
+        if !self.global.quiet {
+            eprintln!("{text}");
+        }
+    }
+
     /// An id that makes a repeated call answer as the first.
     fn request_id(&self) -> String {
         crate::clock::Clock::system().uid().to_string()
@@ -194,29 +205,50 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::Session(command) => command.run(&session).await?,
         Command::Whoami => access::whoami(&session).await?,
         Command::Explain(command) => command.run(&session).await?,
-        Command::Token => println!("{}", session.client.password().await?),
+        Command::Token => output::line(session.client.password().await?),
         Command::Login => docker::login(&session).await?,
         Command::Serve(_) | Command::Dev(_) | Command::Demo(_) | Command::Completion(_) | Command::Policy(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The largest file a command reads: far above any policy, certificate or file of cases.
+const LARGEST_FILE: u64 = 8 << 20;
+
 /// Reads a file, or standard input for `-`.
 fn read(path: &Path) -> Result<String> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text)?;
-        return Ok(text);
+    let failed = |error: std::io::Error| Failure::usage(format!("{}: {error}", path.display()));
+    let source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(failed)?)
+    };
+    bounded(source).map_err(failed)
+}
+
+/// Reads text that is not larger than a command may be given.
+fn bounded(source: impl Read) -> std::io::Result<String> {
+    let mut text = String::new();
+    if source.take(LARGEST_FILE + 1).read_to_string(&mut text)? as u64 > LARGEST_FILE {
+        return Err(std::io::Error::other(format!("larger than {LARGEST_FILE} bytes")));
     }
-    std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use std::io::Read;
 
     #[test]
     fn the_command_line_holds_together() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_may_be_as_large_as_the_limit_and_not_a_byte_larger() {
+        let limit = super::LARGEST_FILE;
+        assert_eq!(super::bounded(std::io::repeat(b'a').take(limit)).unwrap().len() as u64, limit);
+        assert!(super::bounded(std::io::repeat(b'a')).is_err());
     }
 }

@@ -2,6 +2,8 @@
 
 use comfy_table::{Table, presets};
 use serde_json::{Map, Value};
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 
 /// How data is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
@@ -36,7 +38,7 @@ impl Rows {
     /// Prints all rows: a table, or a JSON array.
     pub fn print(&self, output: Output) {
         match output {
-            Output::Table => println!("{}", self.table()),
+            Output::Table => line(self.table()),
             Output::Json => print_json(&self.rows.iter().map(|row| self.object(row)).collect::<Vec<_>>().into()),
         }
     }
@@ -48,7 +50,7 @@ impl Rows {
             Output::Table => {
                 let width = self.columns.iter().map(|column| column.len()).max().unwrap_or(0);
                 for (column, value) in self.columns.iter().zip(row) {
-                    println!("{column:width$}  {}", text(value));
+                    line(format_args!("{column:width$}  {}", text(value)));
                 }
             }
             Output::Json => print_json(&self.object(row)),
@@ -71,9 +73,22 @@ impl Rows {
     }
 }
 
+/// Prints a line of data.
+///
+/// A reader that left early, as `head` does, ends the program without a word, and not as a success: what was asked
+/// has not all been said. Standard output that fails otherwise ends it with the reason.
+pub fn line(text: impl Display) {
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
+        if error.kind() != ErrorKind::BrokenPipe {
+            eprintln!("transship: standard output: {error}");
+        }
+        std::process::exit(1);
+    }
+}
+
 /// Prints a JSON value, indented.
 pub fn print_json(value: &Value) {
-    println!("{value:#}");
+    line(format_args!("{value:#}"));
 }
 
 fn text(value: &Value) -> String {

@@ -1,6 +1,7 @@
 //! `transship policy`: files, without a server.
 
 use super::failure::Failure;
+use super::output::line;
 use super::read;
 use crate::authz::cases;
 use crate::authz::policy::{Document, Kind};
@@ -55,9 +56,9 @@ fn test(text: &str) -> Result<bool, Failure> {
     let report = cases::run(text).map_err(|error| Failure::usage(error.to_string()))?;
     for failure in &report.failures {
         let got = failure.got.as_str();
-        println!("{}: expected {}, got {got}: {}", failure.name, failure.expected, failure.explanation);
+        line(format_args!("{}: expected {}, got {got}: {}", failure.name, failure.expected, failure.explanation));
     }
-    println!("{} passed, {} failed", report.passed, report.failures.len());
+    line(format_args!("{} passed, {} failed", report.passed, report.failures.len()));
     Ok(report.failures.is_empty())
 }
 
@@ -70,7 +71,7 @@ fn lint(text: &str, kind: Written) -> Result<bool, Failure> {
     };
     let document = Document::parse(kind, text).map_err(|error| Failure::new(error.to_string()))?;
     for warning in document.warnings() {
-        println!("line {}, column {}: {}", warning.line, warning.column, warning.message);
+        line(format_args!("line {}, column {}: {}", warning.line, warning.column, warning.message));
     }
     Ok(document.warnings().is_empty())
 }

@@ -1,7 +1,8 @@
 //! `transship user` and `transship role`.
 
 use super::failure::{Failure, Result};
-use super::output::{Output, Rows, print_json, time};
+use super::lapse::session_length;
+use super::output::{Output, Rows, line, print_json, time};
 use super::{Session, read};
 use crate::pb::identity as pb;
 use crate::pb::trust::AssumeRoleRequest;
@@ -37,8 +38,8 @@ pub(super) enum Role {
         /// Who may assume it: a trust policy; `-` is standard input.
         #[arg(long, value_name = "FILE")]
         trust: PathBuf,
-        /// The longest session, in seconds.
-        #[arg(long, default_value_t = 3_600)]
+        /// The longest session: seconds, or a time such as 2h.
+        #[arg(long, default_value = "1h", value_name = "TIME", value_parser = session_length)]
         max_session: i64,
     },
     /// Removes a role with its policies; its sessions end.
@@ -60,8 +61,8 @@ pub(super) enum Role {
         /// The session's name.
         #[arg(long, default_value = "cli")]
         session_name: String,
-        /// How long, in seconds.
-        #[arg(long)]
+        /// How long: seconds, or a time such as 15m.
+        #[arg(long, value_name = "TIME", value_parser = session_length)]
         duration: Option<i64>,
         /// A session policy; more than one are OR-ed.
         #[arg(long, value_name = "FILE")]
@@ -196,10 +197,11 @@ async fn assume(session: &Session, request: AssumeRoleRequest) -> Result<()> {
     let keys = assumed.credentials.ok_or_else(|| Failure::new("the server gave no credentials"))?;
     match session.global.output {
         Output::Table => {
-            println!("export AWS_ACCESS_KEY_ID={}", keys.access_key_id);
-            println!("export AWS_SECRET_ACCESS_KEY={}", keys.secret_access_key);
-            println!("export AWS_SESSION_TOKEN={}", keys.session_token);
-            eprintln!("{} until {}", assumed.arn, time(keys.expire_time.as_ref()).as_str().unwrap_or_default());
+            line(format_args!("export AWS_ACCESS_KEY_ID={}", keys.access_key_id));
+            line(format_args!("export AWS_SECRET_ACCESS_KEY={}", keys.secret_access_key));
+            line(format_args!("export AWS_SESSION_TOKEN={}", keys.session_token));
+            let until = time(keys.expire_time.as_ref());
+            session.note(&format!("{} until {}", assumed.arn, until.as_str().unwrap_or_default()));
         }
         Output::Json => print_json(&serde_json::json!({
             "arn": assumed.arn,

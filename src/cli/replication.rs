@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::failure::{Failure, Result};
-use super::output::{Output, Rows, bytes, print_json, time};
+use super::output::{Output, Rows, bytes, line, print_json, time};
 use crate::pb::replication as pb;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -59,9 +59,18 @@ impl Replication {
                 rules(made.into_iter().collect()).print_one(session.global.output);
             }
             Self::List => {
-                let request =
-                    pb::ListRulesRequest { parent: session.parent().await?, page_size: 1_000, ..Default::default() };
-                rules(replication.list_rules(request).await?.into_inner().rules).print(session.global.output);
+                let parent = session.parent().await?;
+                let (mut all, mut page_token) = (Vec::new(), String::new());
+                loop {
+                    let request = pb::ListRulesRequest { parent: parent.clone(), page_size: 0, page_token };
+                    let page = replication.list_rules(request).await?.into_inner();
+                    all.extend(page.rules);
+                    page_token = page.next_page_token;
+                    if page_token.is_empty() {
+                        break;
+                    }
+                }
+                rules(all).print(session.global.output);
             }
             Self::Delete { rule, etag } => {
                 let name = session.below("rules", &rule).await?;
@@ -163,7 +172,8 @@ async fn receipts(session: &Session, repository: &str) -> Result<()> {
 async fn verify(session: &Session, repository: &str) -> Result<ExitCode> {
     let request = pb::VerifyRequest { name: session.repository(repository).await? };
     let mut reports = session.client.replication().verify(request).await?.into_inner();
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let shown = std::io::stderr().is_terminal() && !session.global.quiet;
+    let bar = if shown { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} objects, {msg}") {
         bar.set_style(style);
     }
@@ -179,9 +189,9 @@ async fn verify(session: &Session, repository: &str) -> Result<ExitCode> {
     match session.global.output {
         Output::Table => {
             let size = bytes(u64::try_from(last.bytes).unwrap_or(0));
-            println!("{} objects, {size}, {} damaged", last.done, damage.len());
+            line(format_args!("{} objects, {size}, {} damaged", last.done, damage.len()));
             for found in &damage {
-                println!("damaged: {} ({})", found.digest, found.problem);
+                line(format_args!("damaged: {} ({})", found.digest, found.problem));
             }
         }
         Output::Json => {
@@ -191,4 +201,19 @@ async fn verify(session: &Session, repository: &str) -> Result<ExitCode> {
         }
     }
     Ok(if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{destination, place};
+
+    #[test]
+    fn a_destination_is_a_region_and_an_account() {
+        let there = destination("eu-west-1:222222222222").unwrap();
+        assert_eq!((there.region.as_str(), there.account.as_str()), ("eu-west-1", "222222222222"));
+        assert_eq!(place(Some(&there)), "eu-west-1:222222222222");
+        for bad in ["", ":", "eu-west-1", "eu-west-1:", ":222222222222", "EU:222222222222", "eu-west-1:22", "a:1:2"] {
+            assert!(destination(bad).is_err(), "{bad:?}");
+        }
+    }
 }

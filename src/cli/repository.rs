@@ -1,7 +1,7 @@
 //! `transship repo` and `transship registry`.
 
 use super::failure::Result;
-use super::output::{Rows, time};
+use super::output::{Rows, line, time};
 use super::{Session, read};
 use crate::pb::registry as pb;
 use crate::pb::registry::registry_settings::CreateOnPush;
@@ -60,10 +60,19 @@ pub(super) enum Registry {
     GetSettings,
     /// Changes the registry's settings.
     SetSettings {
-        /// Whether a push makes the repository it names.
-        #[arg(long)]
-        create_on_push: bool,
+        /// Whether a push makes the repository it names; on if no value is given.
+        #[arg(long, value_enum, required = true, num_args = 0..=1, default_missing_value = "on", value_name = "SWITCH")]
+        create_on_push: Switch,
     },
+}
+
+/// A setting that is on or off.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Switch {
+    /// It happens.
+    On,
+    /// It does not.
+    Off,
 }
 
 impl Repo {
@@ -95,7 +104,7 @@ impl Repo {
             }
             Self::GetPolicy { name } => {
                 let request = pb::GetRepositoryPolicyRequest { name: session.repository(&name).await? };
-                println!("{}", registry.get_repository_policy(request).await?.into_inner().policy);
+                line(registry.get_repository_policy(request).await?.into_inner().policy);
             }
             Self::SetPolicy { name, file, force } => {
                 let (name, policy) = (session.repository(&name).await?, read(&file)?);
@@ -119,7 +128,7 @@ impl Registry {
         match self {
             Self::GetPolicy => {
                 let request = pb::GetRegistryPolicyRequest { parent };
-                println!("{}", registry.get_registry_policy(request).await?.into_inner().policy);
+                line(registry.get_registry_policy(request).await?.into_inner().policy);
             }
             Self::PutPolicy { file, force } => {
                 let policy = read(&file)?;
@@ -138,7 +147,10 @@ impl Registry {
                 rows.print_one(session.global.output);
             }
             Self::SetSettings { create_on_push } => {
-                let wanted = if create_on_push { CreateOnPush::Enabled } else { CreateOnPush::Disabled };
+                let wanted = match create_on_push {
+                    Switch::On => CreateOnPush::Enabled,
+                    Switch::Off => CreateOnPush::Disabled,
+                };
                 let settings =
                     pb::RegistrySettings { name: format!("{parent}/registry"), create_on_push: wanted.into() };
                 let request = pb::UpdateRegistrySettingsRequest { settings: Some(settings), request_id, validate_only };

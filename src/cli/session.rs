@@ -18,12 +18,20 @@ impl Session {
         match self {
             Self::List => {
                 let parent = session.parent().await?;
-                let request = pb::ListSessionsRequest { parent, page_size: 1_000, ..Default::default() };
                 let mut rows = Rows::new(&["SESSION", "PRINCIPAL", "NAME", "ISSUED", "EXPIRES"]);
-                for issued in trust.list_sessions(request).await?.into_inner().sessions {
-                    let id = issued.name.rsplit('/').next().unwrap_or_default().to_owned();
-                    let (from, until) = (time(issued.issue_time.as_ref()), time(issued.expire_time.as_ref()));
-                    rows.push([id.into(), issued.principal_arn.into(), issued.session_name.into(), from, until]);
+                let mut page_token = String::new();
+                loop {
+                    let request = pb::ListSessionsRequest { parent: parent.clone(), page_size: 0, page_token };
+                    let page = trust.list_sessions(request).await?.into_inner();
+                    for issued in page.sessions {
+                        let id = issued.name.rsplit('/').next().unwrap_or_default().to_owned();
+                        let (from, until) = (time(issued.issue_time.as_ref()), time(issued.expire_time.as_ref()));
+                        rows.push([id.into(), issued.principal_arn.into(), issued.session_name.into(), from, until]);
+                    }
+                    page_token = page.next_page_token;
+                    if page_token.is_empty() {
+                        break;
+                    }
                 }
                 rows.print(session.global.output);
             }

@@ -22,6 +22,7 @@ mod token;
 pub use claims::{CONSTRAINTS_BYTES_MAX, Claims, Kind, PACKED_BYTES_MAX};
 pub use endpoint::Endpoint;
 pub use error::{Code, Error};
+pub(crate) use moment::parse_amz;
 pub use replay::{REPLAYS_MAX, ReplayCache};
 pub use token::{PREFIX, TOKEN_BYTES_MAX, TemporaryCredentials, TokenKey, TokenKeys};
 

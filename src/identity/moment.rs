@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 
 /// Parses `YYYYMMDDTHHMMSSZ`, the inverse of `Civil::amz`; `None` for any other text.
-pub(super) fn parse_amz(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_amz(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let shape = bytes.len() == 16
         && bytes.iter().enumerate().all(|(at, byte)| match at {
