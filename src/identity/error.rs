@@ -75,12 +75,6 @@ pub enum Error {
         /// The limit it exceeds.
         limit: usize,
     },
-    /// A registry token's scope that cannot be read.
-    #[error("scope: {what}")]
-    MalformedScope {
-        /// What is wrong.
-        what: &'static str,
-    },
 }
 
 impl Error {
@@ -94,7 +88,7 @@ impl Error {
             Self::SignatureDoesNotMatch | Self::Replayed => Some(Code::SignatureDoesNotMatch),
             Self::InvalidClientTokenId => Some(Code::InvalidClientTokenId),
             Self::ExpiredToken => Some(Code::ExpiredToken),
-            Self::ReplayCacheFull | Self::PackedPolicyTooLarge { .. } | Self::MalformedScope { .. } => None,
+            Self::ReplayCacheFull | Self::PackedPolicyTooLarge { .. } => None,
         }
     }
 
@@ -109,7 +103,6 @@ impl Error {
             Self::ExpiredToken => Reason::CredentialsExpired,
             Self::ReplayCacheFull => Reason::Throttled,
             Self::PackedPolicyTooLarge { .. } => Reason::PackedPolicyTooLarge,
-            Self::MalformedScope { .. } => Reason::InvalidArgument,
         }
     }
 }
@@ -122,7 +115,6 @@ impl From<Error> for crate::error::Error {
         }
         match error {
             Error::IncompleteSignature { what } => envelope.with("what", what),
-            Error::MalformedScope { what } => envelope.with("field", "scope").with("what", what),
             Error::PackedPolicyTooLarge { bytes, limit } => envelope.with("bytes", bytes).with("limit", limit),
             Error::MissingAuthenticationToken
             | Error::RequestTimeTooSkewed
@@ -157,7 +149,6 @@ mod tests {
             (Error::Replayed, Reason::CallerUnknown, Some(Code::SignatureDoesNotMatch)),
             (Error::ReplayCacheFull, Reason::Throttled, None),
             (Error::PackedPolicyTooLarge { bytes: 2, limit: 1 }, Reason::PackedPolicyTooLarge, None),
-            (Error::MalformedScope { what: "x" }, Reason::InvalidArgument, None),
         ];
         for (error, reason, code) in cases {
             let envelope = crate::error::Error::from(error);

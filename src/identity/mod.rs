@@ -14,7 +14,6 @@ pub mod ids;
 mod moment;
 pub mod proof;
 mod replay;
-pub mod scope;
 pub mod sign;
 pub mod sigv4;
 mod token;

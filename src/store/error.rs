@@ -123,7 +123,11 @@ impl Error {
 impl From<Error> for error::Error {
     fn from(error: Error) -> Self {
         match error.kind {
-            Kind::Unavailable | Kind::Busy | Kind::Conflict => {
+            Kind::Unavailable => {
+                let text = "the metadata store cannot be reached, or its disk is full; nothing was stored";
+                Self::new(Reason::Unavailable, text).because(error)
+            }
+            Kind::Busy | Kind::Conflict => {
                 Self::new(Reason::Unavailable, "the metadata store does not answer in time; try again").because(error)
             }
             Kind::CommitUnknown => {

@@ -67,18 +67,6 @@ impl Tx<'_> {
         row.as_ref().map(registry_row).transpose()
     }
 
-    /// All registries of this region.
-    pub async fn registry_list(&mut self) -> Result<Vec<Registry>, Error> {
-        let rows = self
-            .all(
-                "SELECT account, shards, create_on_push, kms_key, policy, policy_bindings FROM registries \
-                 ORDER BY account",
-                args![],
-            )
-            .await?;
-        rows.iter().map(registry_row).collect()
-    }
-
     /// Makes a registry unless it is there.
     pub(crate) async fn registry_insert(&mut self, registry: &Registry, at: Timestamp) -> Result<(), Error> {
         self.execute(

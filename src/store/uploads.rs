@@ -146,17 +146,6 @@ impl Tx<'_> {
     pub async fn upload_exists(&mut self, uid: Uid) -> Result<bool, Error> {
         Ok(self.opt("SELECT 1 FROM uploads WHERE uid = $1", args![uid]).await?.is_some())
     }
-
-    /// Whether an object belongs to an upload or is a blob.
-    pub async fn object_known(&mut self, blob: Uid) -> Result<bool, Error> {
-        let row = self
-            .opt(
-                "SELECT 1 FROM blobs WHERE uid = $1 UNION ALL SELECT 1 FROM uploads WHERE blob = $1 LIMIT 1",
-                args![blob],
-            )
-            .await?;
-        Ok(row.is_some())
-    }
 }
 
 fn upload_row(row: &Row) -> Result<UploadRow, Error> {

@@ -4,6 +4,7 @@
 //! names a server (`tests/postgres start DIR` prints such a URL), each test in a database of its own.
 
 mod changes;
+mod content;
 mod nouns;
 mod postgres;
 mod sqlite;
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 pub(super) type Case = (&'static str, for<'s> fn(&'s Store) -> LocalBoxFuture<'s, ()>);
 
 /// Every table of cases.
-const TABLES: &[&[Case]] = &[values::CASES, changes::CASES, nouns::CASES];
+const TABLES: &[&[Case]] = &[values::CASES, changes::CASES, nouns::CASES, content::CASES];
 
 /// Makes a table of cases out of functions `async fn(&Store)`.
 macro_rules! cases {

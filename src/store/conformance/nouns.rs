@@ -1,25 +1,17 @@
-//! Every noun of the schema, written and read back: each statement of the store runs here on each engine.
+//! Every noun of the schema, written and read back: each statement of the store runs here or in `content` on each engine.
 
 use super::super::audit::{Answer, AuditRow};
-use super::super::blobs::{BlobRow, LinkRow, WrappedKey};
 use super::super::directory::{AccessKeyRow, Account, Organization, Policy, PrincipalRow, TokenKeyRow};
 use super::super::grants::{GrantAction, GrantRow};
-use super::super::images::{EdgeKind, ManifestRow, TagRow};
 use super::super::receipts::{Inbound, ReceiptRow};
-use super::super::registries::{Registry, StoredPolicy};
-use super::super::repositories::{BranchKeyRow, RepositoryRow};
 use super::super::rules::{DeadLetter, Destination, RuleRow};
 use super::super::sessions::{Cut, Revocation, SessionRow};
 use super::super::streams::{ImageRef, NewChange};
-use super::super::uploads::{Progress, UploadRow};
 use super::super::{Apply, Done, Error, Store, Tx};
 use super::{Case, cases};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::{KeyRow, KeyRows, KeyState, Material};
-use crate::names::{
-    AccountId, Arn, Digest, MediaType, PageSize, PrincipalKind, PrincipalName, Region, RepositoryName, Tag, TagPattern,
-    Uid,
-};
+use crate::names::{AccountId, Arn, Digest, PageSize, PrincipalKind, PrincipalName, Region, Tag, TagPattern, Uid};
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -28,10 +20,6 @@ pub(super) const CASES: &[Case] = cases![
     the_directory_keeps_what_it_is_given,
     sessions_and_revocations_last_as_long_as_they_can_matter,
     streams_are_gapless_and_cursors_never_move_back,
-    registries_and_repositories_keep_policies_and_keys,
-    links_are_the_only_way_to_a_blob_and_leases_keep_them,
-    images_have_edges_tags_and_the_tags_that_reach_them,
-    uploads_move_forward_only_from_where_they_are,
     grants_are_in_force_between_their_ends,
     rules_open_routes_and_slots_are_held_by_one,
     receipts_and_positions_of_replication_are_kept,
@@ -47,10 +35,12 @@ macro_rules! commit {
     };
 }
 
-/// A change out of a closure that runs once.
-struct Once<F>(Mutex<Option<F>>);
+pub(super) use commit;
 
-fn once<T, F>(apply: F) -> Arc<Once<F>>
+/// A change out of a closure that runs once.
+pub(super) struct Once<F>(Mutex<Option<F>>);
+
+pub(super) fn once<T, F>(apply: F) -> Arc<Once<F>>
 where
     F: for<'a> FnOnce(&'a mut Tx<'_>) -> BoxFuture<'a, Result<Done<T>, Error>> + Send + 'static,
 {
@@ -71,32 +61,28 @@ where
     }
 }
 
-fn account(seed: u64) -> AccountId {
+pub(super) fn account(seed: u64) -> AccountId {
     AccountId::from_seed(seed)
 }
 
-fn region() -> Region {
+pub(super) fn region() -> Region {
     Region::parse("us-east-1").unwrap()
 }
 
-fn at(secs: i64) -> Timestamp {
+pub(super) fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 
-fn uid() -> Uid {
+pub(super) fn uid() -> Uid {
     Clock::system().uid()
 }
 
-fn page() -> PageSize {
+pub(super) fn page() -> PageSize {
     PageSize::clamp(100)
 }
 
-fn key_arn(seed: u64) -> Arn {
+pub(super) fn key_arn(seed: u64) -> Arn {
     Arn::new("kms", "us-east-1", Some(account(seed)), "key/k")
-}
-
-fn wrapped() -> WrappedKey {
-    WrappedKey { branch_version: 1, salt: [3; 16], wrapped: [4; 48] }
 }
 
 async fn the_directory_keeps_what_it_is_given(store: &Store) {
@@ -226,240 +212,6 @@ async fn streams_are_gapless_and_cursors_never_move_back(store: &Store) {
 }
 
 /// A repository of an account, with its registry.
-async fn repository(store: &Store, seed: u64) -> RepositoryRow {
-    let row = RepositoryRow {
-        uid: uid(),
-        account: account(seed),
-        name: RepositoryName::parse("team/app").unwrap(),
-        kms_key: key_arn(seed),
-        branch_version: 1,
-        policy: None,
-        created_at: at(1),
-    };
-    let branch = BranchKeyRow { version: 1, kms_key: row.kms_key.clone(), wrapped: vec![9; 40] };
-    let (kept, registry) = (row.clone(), Registry::unmade(row.account));
-    let new = commit!(store, |tx| {
-        tx.registry_insert(&registry, at(1)).await?;
-        let new = tx.repository_insert(&kept, &branch).await?;
-        let again =
-            tx.repository_insert(&RepositoryRow { uid: Clock::system().uid(), ..kept.clone() }, &branch).await?;
-        (new, again)
-    });
-    assert_eq!(new, (true, false), "a name is taken once");
-    row
-}
-
-async fn registries_and_repositories_keep_policies_and_keys(store: &Store) {
-    let row = repository(store, 20).await;
-    let policy = StoredPolicy { text: "{}".to_owned(), bindings: BTreeMap::from([("a".to_owned(), "b".to_owned())]) };
-    let (kept, id, owner) = (policy.clone(), row.uid, row.account);
-    commit!(store, |tx| {
-        tx.repository_policy_set(id, Some(&kept)).await?;
-        tx.registry_policy_set(owner, Some(&kept)).await?;
-        tx.registry_settings_set(owner, true).await?;
-        tx.registry_key_set(owner, &key_arn(20)).await?;
-        tx.registry_key_set(owner, &key_arn(21)).await?;
-    });
-    let mut snapshot = store.snapshot().await.unwrap();
-    let mut tx = snapshot.tx();
-    let registry = tx.registry(owner).await.unwrap().unwrap();
-    assert_eq!((registry.create_on_push, registry.kms_key.clone()), (true, Some(key_arn(20))));
-    assert_eq!(registry.policy.as_ref(), Some(&policy));
-    assert!(tx.registry_list().await.unwrap().contains(&registry));
-    let found = tx.repository(owner, &row.name).await.unwrap().unwrap();
-    assert_eq!(found, RepositoryRow { policy: Some(policy), ..row.clone() });
-    assert_eq!(tx.repository_by_uid(row.uid).await.unwrap(), Some(found.clone()));
-    assert_eq!(tx.repository_list(owner, "", page()).await.unwrap(), [found]);
-    assert_eq!(tx.branch_key(row.uid, 1).await.unwrap().unwrap().wrapped, vec![9; 40]);
-    assert_eq!(tx.branch_key(row.uid, 2).await.unwrap(), None);
-    assert!(!tx.repository_has_images(row.uid).await.unwrap());
-    drop(snapshot);
-    commit!(store, |tx| { tx.repository_delete(id).await? });
-    assert_eq!(store.snapshot().await.unwrap().tx().repository(owner, &row.name).await.unwrap(), None);
-}
-
-fn blob(row: &RepositoryRow, content: &[u8]) -> BlobRow {
-    BlobRow {
-        uid: uid(),
-        account: row.account,
-        kms_key: row.kms_key.clone(),
-        digest: Digest::of(content),
-        size: content.len() as u64,
-        segment: 65_536,
-        parts: vec![1; 44],
-        commitment: [2; 32],
-        verified_at: at(5),
-    }
-}
-
-fn link(row: &RepositoryRow, blob: &BlobRow, source_account: Option<AccountId>, lease: i64) -> LinkRow {
-    LinkRow {
-        repository: row.uid,
-        digest: blob.digest,
-        blob: blob.uid,
-        key: wrapped(),
-        source_account,
-        lease_until: at(lease),
-    }
-}
-
-async fn links_are_the_only_way_to_a_blob_and_leases_keep_them(store: &Store) {
-    let row = repository(store, 30).await;
-    let stored = blob(&row, b"layer");
-    let (kept, edge) = (stored.clone(), link(&row, &stored, None, 100));
-    let again = LinkRow { source_account: Some(account(31)), lease_until: at(50), ..edge.clone() };
-    commit!(store, |tx| {
-        tx.blob_insert(&kept, at(5)).await?;
-        tx.link_insert(&edge, at(5)).await?;
-        tx.link_insert(&again, at(6)).await?;
-        tx.blob_verified(kept.uid, at(7)).await?;
-    });
-    let mut snapshot = store.snapshot().await.unwrap();
-    let mut tx = snapshot.tx();
-    let (found, object) = tx.link(row.uid, &stored.digest).await.unwrap().unwrap();
-    assert_eq!((found.lease_until, found.source_account), (at(100), Some(account(31))), "the longer lease stays");
-    assert_eq!(object, BlobRow { verified_at: at(7), ..stored.clone() });
-    assert!(tx.link_exists(row.uid, &stored.digest).await.unwrap());
-    assert_eq!(tx.link(uid(), &stored.digest).await.unwrap(), None);
-    assert_eq!(tx.link_list(row.uid, "", 10).await.unwrap().len(), 1);
-    let elsewhere = |source| (row.account, row.kms_key.clone(), stored.digest, source);
-    for (source, known) in [(None, true), (Some(account(31)), true), (Some(account(32)), false)] {
-        let (owner, key, digest, source) = elsewhere(source);
-        assert_eq!(tx.link_elsewhere(owner, &key, &digest, source).await.unwrap().is_some(), known, "{source:?}");
-    }
-    drop(snapshot);
-    let (repository, digest, object) = (row.uid, stored.digest, stored.uid);
-    let swept = commit!(store, |tx| {
-        let leased = tx.link_lease(repository, &digest, at(150), None).await?;
-        let early = tx.link_sweep(at(149)).await?;
-        let none = tx.blob_condemn(at(149), 10).await?.into_iter().any(|(_, found)| found == object);
-        let late = tx.link_sweep(at(151)).await?;
-        let condemned = tx.blob_condemn(at(151), 10).await?.into_iter().any(|(_, found)| found == object);
-        (leased, early, none, late >= 1, condemned)
-    });
-    assert_eq!(swept, (true, 0, false, true, true));
-    let edge = link(&row, &stored, None, 500);
-    let linked = commit!(store, |tx| {
-        let linked = tx.link_insert(&edge, at(152)).await?;
-        tx.blob_forget(object).await?;
-        tx.link_delete(repository, &digest).await?;
-        linked
-    });
-    assert!(!linked, "a condemned object takes no link");
-}
-
-fn manifest(row: &RepositoryRow, content: &str, subject: Option<Digest>) -> ManifestRow {
-    ManifestRow {
-        repository: row.uid,
-        digest: Digest::of(content.as_bytes()),
-        media_type: MediaType::parse("application/vnd.oci.image.manifest.v1+json").unwrap(),
-        artifact_type: subject.map(|_| "application/x".to_owned()),
-        annotations: Some("{}".to_owned()),
-        subject,
-        size: 10,
-        total_size: 20,
-        uid: uid(),
-        key: wrapped(),
-        parts: vec![1; 44],
-        commitment: [2; 32],
-        sealed: vec![3; 60],
-        pushed_at: at(9),
-    }
-}
-
-async fn images_have_edges_tags_and_the_tags_that_reach_them(store: &Store) {
-    let row = repository(store, 40).await;
-    let layer = Digest::of(b"shared layer");
-    let (child, index) = (manifest(&row, "child", None), manifest(&row, "index", None));
-    let signature = manifest(&row, "signature", Some(index.digest));
-    let tags = ["dev", "v1"].map(|tag| TagRow {
-        tag: Tag::parse(tag).unwrap(),
-        digest: if tag == "dev" { child.digest } else { index.digest },
-        version: 1,
-        origin: "here".to_owned(),
-    });
-    let (kept, moved, marks) = ((child.clone(), index.clone(), signature.clone()), row.uid, tags.clone());
-    commit!(store, |tx| {
-        tx.manifest_insert(&kept.0, &[(EdgeKind::Blob, layer)]).await?;
-        tx.manifest_insert(&kept.0, &[(EdgeKind::Blob, layer)]).await?;
-        tx.manifest_insert(&kept.1, &[(EdgeKind::Child, kept.0.digest)]).await?;
-        tx.manifest_insert(&kept.2, &[(EdgeKind::Subject, kept.1.digest)]).await?;
-        for mark in &marks {
-            tx.tag_put(moved, mark, at(9)).await?;
-        }
-    });
-    let mut snapshot = store.snapshot().await.unwrap();
-    let mut tx = snapshot.tx();
-    assert_eq!(tx.manifest(row.uid, &child.digest).await.unwrap(), Some(child.clone()));
-    assert_eq!(tx.manifest_by_tag(row.uid, &tags[1].tag).await.unwrap(), Some(index.clone()));
-    assert!(tx.manifest_exists(row.uid, &index.digest).await.unwrap());
-    assert_eq!(tx.manifest_list(row.uid, "", page()).await.unwrap().len(), 3);
-    assert_eq!(tx.referrer_list(row.uid, &index.digest).await.unwrap(), std::slice::from_ref(&signature));
-    assert_eq!(tx.edge_children(row.uid, &index.digest, EdgeKind::Child).await.unwrap(), [child.digest]);
-    assert!(tx.edge_parent_exists(row.uid, &layer, EdgeKind::Blob).await.unwrap());
-    assert_eq!(tx.tag(row.uid, &tags[0].tag).await.unwrap(), Some(tags[0].clone()));
-    assert_eq!(tx.tag_list(row.uid, "", 10).await.unwrap(), tags);
-    assert_eq!(tx.tag_list(row.uid, "dev", 10).await.unwrap(), tags[1..]);
-    assert_eq!(tx.tags_of_manifest(row.uid, &child.digest).await.unwrap(), [tags[0].tag.clone()]);
-    let both = [tags[0].tag.clone(), tags[1].tag.clone()];
-    assert_eq!(tx.tags_reaching_manifest(row.uid, &child.digest).await.unwrap(), both);
-    assert_eq!(tx.tags_reaching_blob(row.uid, &layer).await.unwrap(), both);
-    assert_eq!(tx.tags_reaching_manifest(row.uid, &index.digest).await.unwrap(), both[1..]);
-    assert_eq!(tx.tags_reaching_manifest(row.uid, &signature.digest).await.unwrap(), both[1..], "by its subject");
-    assert_eq!(tx.tags_reaching_blob(row.uid, &Digest::of(b"none")).await.unwrap(), []);
-    drop(snapshot);
-    let (repository, dev, gone) = (row.uid, tags[0].tag.clone(), index.digest);
-    let deleted = commit!(store, |tx| {
-        (
-            tx.tag_delete(repository, &dev).await?,
-            tx.tag_delete(repository, &dev).await?,
-            tx.manifest_delete(repository, &gone).await?,
-        )
-    });
-    assert_eq!(deleted, (true, false, true));
-    let mut snapshot = store.snapshot().await.unwrap();
-    assert_eq!(snapshot.tx().tag_list(row.uid, "", 10).await.unwrap(), []);
-}
-
-async fn uploads_move_forward_only_from_where_they_are(store: &Store) {
-    let row = repository(store, 50).await;
-    let upload = UploadRow {
-        uid: uid(),
-        repository: row.uid,
-        principal: "AIDA1".to_owned(),
-        blob: uid(),
-        key: wrapped(),
-        size: 0,
-        parts: Vec::new(),
-        hash_state: Vec::new(),
-        digest: Some(Digest::of(b"x")),
-        expires_at: at(100),
-    };
-    let (kept, to) = (upload.clone(), Progress { size: 5, parts: vec![1; 44], hash_state: vec![2; 60] });
-    let id = upload.uid;
-    let moved = commit!(store, |tx| {
-        tx.upload_insert(&kept, at(1)).await?;
-        (tx.upload_advance(id, 0, &to, at(200)).await?, tx.upload_advance(id, 0, &to, at(200)).await?)
-    });
-    assert_eq!(moved, (true, false));
-    let mut snapshot = store.snapshot().await.unwrap();
-    let mut tx = snapshot.tx();
-    let found = tx.upload(row.uid, id).await.unwrap().unwrap();
-    assert_eq!((found.size, found.hash_state.len(), found.expires_at), (5, 60, at(200)));
-    assert_eq!(tx.upload(uid(), id).await.unwrap(), None);
-    assert_eq!(tx.upload_of_digest(row.uid, "AIDA1", &Digest::of(b"x")).await.unwrap(), Some(found));
-    assert_eq!(tx.upload_count(row.uid, "AIDA1").await.unwrap(), 1);
-    assert!(tx.upload_exists(id).await.unwrap());
-    assert!(tx.object_known(upload.blob).await.unwrap());
-    assert!(!tx.object_known(uid()).await.unwrap());
-    drop(snapshot);
-    let ended = commit!(store, |tx| {
-        let expired = tx.upload_expired(at(201), 1_000).await?.into_iter().any(|(found, _, _)| found == id);
-        (expired, tx.upload_delete(id).await?, tx.upload_delete(id).await?)
-    });
-    assert_eq!(ended, (true, true, false));
-}
-
 async fn grants_are_in_force_between_their_ends(store: &Store) {
     let grant = GrantRow {
         id: uid(),
