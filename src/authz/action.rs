@@ -13,6 +13,8 @@ pub(super) enum ActionPattern {
     Any,
     /// Actions of one service.
     Of { service: String, name: Pattern },
+    /// Refused where policies are written; it covers no action.
+    Nothing,
 }
 
 impl ActionPattern {
@@ -28,10 +30,16 @@ impl ActionPattern {
             .then(|| Self::Of { service: service.to_owned(), name: Pattern::new(name) })
     }
 
+    /// Every action of a service.
+    pub(super) fn all_of(service: &str) -> Self {
+        Self::Of { service: service.to_owned(), name: Pattern::new("*") }
+    }
+
     /// Whether the request's action `service:Name` is covered.
     pub(super) fn matches(&self, action: &str) -> bool {
         match self {
             Self::Any => true,
+            Self::Nothing => false,
             Self::Of { service, name } => action.split_once(':').is_some_and(|(of, action)| {
                 service.eq_ignore_ascii_case(of) && name.matches_folded(action, |c| c.to_ascii_lowercase())
             }),
@@ -40,16 +48,39 @@ impl ActionPattern {
 
     /// Whether the pattern speaks of a service of ours and covers none of its operations.
     pub(super) fn is_unknown(&self) -> bool {
-        let Self::Of { service, .. } = self else { return false };
-        let actions = || Op::ALL.iter().map(|op| op.spec().action).chain(ACCOMPANYING);
-        let of_service = |action: &str| action.split_once(':').is_some_and(|(of, _)| of.eq_ignore_ascii_case(service));
-        actions().any(of_service) && !actions().any(|action| self.matches(action))
+        matches!(self, Self::Of { .. }) && self.speaks_of_ours() && !actions().any(|action| self.matches(action))
+    }
+
+    /// Whether it may cover actions of a service of ours, known ones or not.
+    pub(super) fn speaks_of_ours(&self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Of { service, .. } => {
+                actions().any(|action| action.split_once(':').is_some_and(|(of, _)| of.eq_ignore_ascii_case(service)))
+            }
+            Self::Nothing => false,
+        }
+    }
+
+    /// Whether every action that the other covers is covered by this.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Nothing) => true,
+            (Self::Nothing, Self::Any | Self::Of { .. }) | (Self::Of { .. }, Self::Any) => false,
+            (Self::Of { service, name }, Self::Of { service: of, name: inner }) => {
+                service.eq_ignore_ascii_case(of) && name.includes(inner, |c| c.to_ascii_lowercase())
+            }
+        }
     }
 
     /// Whether every action covered belongs to that service.
     pub(super) fn is_of(&self, wanted: &str) -> bool {
         matches!(self, Self::Of { service, .. } if service.eq_ignore_ascii_case(wanted))
     }
+}
+
+fn actions() -> impl Iterator<Item = &'static str> {
+    Op::ALL.iter().map(|op| op.spec().action).chain(ACCOMPANYING)
 }
 
 #[cfg(test)]
@@ -92,6 +123,23 @@ mod tests {
             ("*", false),
         ] {
             assert_eq!(ActionPattern::parse(action).unwrap().is_unknown(), unknown, "{action}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_includes_what_is_narrower() {
+        let table = [
+            ("*", "*", true),
+            ("*", "s3:Get*", true),
+            ("ecr:*", "*", false),
+            ("ecr:*", "ECR:Get?*", true),
+            ("ecr:get*", "ecr:GetRepositoryPolicy", true),
+            ("ecr:Get*", "ecr:*", false),
+            ("ecr:*", "ecr-public:*", false),
+        ];
+        for (wide, narrow, expected) in table {
+            let [wide_pattern, narrow_pattern] = [wide, narrow].map(|text| ActionPattern::parse(text).unwrap());
+            assert_eq!(wide_pattern.includes(&narrow_pattern), expected, "{wide} {narrow}");
         }
     }
 }

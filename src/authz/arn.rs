@@ -62,6 +62,12 @@ impl ArnPattern {
         self.templates().iter().any(Template::is_open)
     }
 
+    /// Whether every ARN that fits the other fits this one, as far as can be seen without a request.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        let (outer, inner) = (self.templates(), other.templates());
+        outer.len() == inner.len() && outer.iter().zip(inner).all(|(outer, inner)| outer.includes(inner))
+    }
+
     fn templates(&self) -> &[Template] {
         match self {
             Self::Fields(templates) => templates.as_slice(),

@@ -204,7 +204,7 @@ fn reduce<'p>(request: &Request<'_>, list: &[Attached<'p>], bounded: bool) -> Su
     for policy in list {
         for (index, statement) in policy.document.statements.iter().enumerate() {
             let Request { caller, action, resource, context, .. } = request;
-            let Some(hits) = statement.cover(caller, action, resource, context, bounded) else { continue };
+            let Ok(hits) = statement.cover(caller, action, resource, context, bounded) else { continue };
             let matched = Matched { policy: *policy, statement: index };
             match statement.effect {
                 Effect::Deny => sum.deny = sum.deny.or(Some(matched)),

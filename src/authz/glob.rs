@@ -28,6 +28,13 @@ impl Token {
             _ => Self::Lit(c),
         }
     }
+
+    fn literal(self) -> Option<char> {
+        match self {
+            Self::Lit(c) => Some(c),
+            Self::One | Self::Many => None,
+        }
+    }
 }
 
 impl Pattern {
@@ -47,6 +54,40 @@ impl Pattern {
     #[must_use]
     pub fn matches_folded(&self, text: &str, fold: impl Fn(char) -> char) -> bool {
         self.scan(text, fold, || ())
+    }
+
+    /// What every text that fits begins with, and whether that is all of it.
+    pub(super) fn literal_start(&self) -> (String, bool) {
+        let start: String = self.0.iter().map_while(|token| token.literal()).collect();
+        let is_all = self.0.iter().all(|token| token.literal().is_some());
+        (start, is_all)
+    }
+
+    /// Whether every text that fits the other fits this one too, as far as the tokens show: a `?` is not seen in a `*`.
+    pub(super) fn includes(&self, other: &Self, fold: impl Fn(char) -> char) -> bool {
+        let (outer, inner) = (self.0.as_slice(), other.0.as_slice());
+        let admits = |token: Token, inner: Token| match (token, inner) {
+            (Token::Lit(a), Token::Lit(b)) => fold(a) == fold(b),
+            (Token::One, Token::Lit(_) | Token::One) => true,
+            (Token::Lit(_) | Token::One | Token::Many, _) => false,
+        };
+        let (mut at, mut inside) = (0, 0);
+        let mut latest_many: Option<(usize, usize)> = None;
+        while let Some(token) = inner.get(inside) {
+            match (outer.get(at), latest_many) {
+                (Some(Token::Many), _) => {
+                    at += 1;
+                    latest_many = Some((at, inside));
+                }
+                (Some(outer), _) if admits(*outer, *token) => (at, inside) = (at + 1, inside + 1),
+                (_, Some((after, from))) => {
+                    (at, inside) = (after, from + 1);
+                    latest_many = Some((after, inside));
+                }
+                (_, None) => return false,
+            }
+        }
+        outer[at..].iter().all(|token| *token == Token::Many)
     }
 
     /// The two-pointer match: only the latest `*` is ever widened, because an earlier one could gain nothing.
@@ -156,7 +197,35 @@ mod tests {
         assert!(worst <= 1_002 * 10_001, "{worst}");
     }
 
+    #[test]
+    fn a_pattern_includes_what_it_can_be_seen_to_include() {
+        let table = [
+            ("*", "", true),
+            ("*", "a*b?", true),
+            ("a*", "ab*", true),
+            ("a*", "*", false),
+            ("*b", "a*b", true),
+            ("*b*", "a?b", true),
+            ("a?c", "abc", true),
+            ("a?c", "a*c", false),
+            ("abc", "ABC", false),
+            ("", "a", false),
+        ];
+        for (outer, inner, expected) in table {
+            assert_eq!(Pattern::new(outer).includes(&Pattern::new(inner), |c| c), expected, "{outer} {inner}");
+        }
+        assert!(Pattern::new("abc").includes(&Pattern::new("ABC"), |c| c.to_ascii_lowercase()));
+    }
+
     proptest! {
+        #[test]
+        fn what_includes_a_pattern_matches_its_texts(
+            outer in "[ab*?]{0,6}", inner in "[ab*?]{0,6}", text in "[ab]{0,6}"
+        ) {
+            let (outer, inner) = (Pattern::new(&outer), Pattern::new(&inner));
+            prop_assert!(!outer.includes(&inner, |c| c) || !inner.matches(&text) || outer.matches(&text));
+        }
+
         #[test]
         fn it_agrees_with_the_definition(pattern in "[ab*?]{0,8}", text in "[ab*]{0,10}") {
             let expected = defined(&pattern.chars().collect::<Vec<_>>(), &text.chars().collect::<Vec<_>>());

@@ -101,6 +101,11 @@ impl Node {
         }
     }
 
+    /// Whether it is an array.
+    pub(super) fn is_array(&self) -> bool {
+        matches!(self.value, Value::Array(_))
+    }
+
     /// The member of that name, if this is an object that has one which is not null.
     pub(super) fn get(&self, name: &str) -> Option<&Node> {
         let member = self.members()?.iter().find(|member| member.name == name)?;

@@ -75,6 +75,22 @@ impl Template {
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Open(_))
     }
+
+    /// What every text that fits begins with, and whether that is all of it; `None` where a variable stands.
+    pub(super) fn literal_start(&self) -> Option<(String, bool)> {
+        match self {
+            Self::Fixed(pattern) => Some(pattern.literal_start()),
+            Self::Open(_) => None,
+        }
+    }
+
+    /// Whether every text that fits the other fits this one, as far as can be seen without a request.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Fixed(outer), Self::Fixed(inner)) => outer.includes(inner, |c| c),
+            (Self::Fixed(_) | Self::Open(_), Self::Fixed(_) | Self::Open(_)) => self == other,
+        }
+    }
 }
 
 impl FromIterator<Piece> for Template {
