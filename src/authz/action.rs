@@ -2,16 +2,41 @@
 
 use super::glob::Pattern;
 use crate::ops::Op;
+use std::sync::LazyLock;
 
 /// Actions that are judged beside an operation's own and so have no row in the operation table.
 const ACCOMPANYING: [&str; 3] = ["sts:AssumeRoleWithWebIdentity", "sts:SetSourceIdentity", "sts:TagSession"];
+
+/// An action in the case in which actions are compared.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Action {
+    text: String,
+    colon: usize,
+}
+
+impl Action {
+    /// Reads `service:Name`; what has no colon is an action of no service.
+    pub(super) fn new(text: &str) -> Self {
+        Self { text: text.to_ascii_lowercase(), colon: text.find(':').unwrap_or(0) }
+    }
+
+    /// The service, in lower case.
+    pub(super) fn service(&self) -> &str {
+        &self.text[..self.colon]
+    }
+
+    /// The name, in lower case.
+    fn name(&self) -> &str {
+        self.text.get(self.colon + 1..).unwrap_or_default()
+    }
+}
 
 /// An entry of `Action` or `NotAction`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum ActionPattern {
     /// `*`: every action of every service.
     Any,
-    /// Actions of one service.
+    /// Actions of one service; both in lower case.
     Of { service: String, name: Pattern },
     /// Refused where policies are written; it covers no action.
     Nothing,
@@ -27,7 +52,7 @@ impl ActionPattern {
         let service_fits = service.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let name_fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"*?_-".contains(&b));
         (service_fits && name_fits && !service.is_empty() && !name.is_empty())
-            .then(|| Self::Of { service: service.to_owned(), name: Pattern::new(name) })
+            .then(|| Self::Of { service: service.to_ascii_lowercase(), name: Pattern::new(&name.to_ascii_lowercase()) })
     }
 
     /// Every action of a service.
@@ -35,14 +60,12 @@ impl ActionPattern {
         Self::Of { service: service.to_owned(), name: Pattern::new("*") }
     }
 
-    /// Whether the request's action `service:Name` is covered.
-    pub(super) fn matches(&self, action: &str) -> bool {
+    /// Whether the action is covered.
+    pub(super) fn matches(&self, action: &Action) -> bool {
         match self {
             Self::Any => true,
             Self::Nothing => false,
-            Self::Of { service, name } => action.split_once(':').is_some_and(|(of, action)| {
-                service.eq_ignore_ascii_case(of) && name.matches_folded(action, |c| c.to_ascii_lowercase())
-            }),
+            Self::Of { service, name } => service == action.service() && name.matches(action.name()),
         }
     }
 
@@ -55,9 +78,7 @@ impl ActionPattern {
     pub(super) fn speaks_of_ours(&self) -> bool {
         match self {
             Self::Any => true,
-            Self::Of { service, .. } => {
-                actions().any(|action| action.split_once(':').is_some_and(|(of, _)| of.eq_ignore_ascii_case(service)))
-            }
+            Self::Of { service, .. } => actions().any(|action| action.service() == service),
             Self::Nothing => false,
         }
     }
@@ -68,24 +89,27 @@ impl ActionPattern {
             (Self::Any, _) | (_, Self::Nothing) => true,
             (Self::Nothing, Self::Any | Self::Of { .. }) | (Self::Of { .. }, Self::Any) => false,
             (Self::Of { service, name }, Self::Of { service: of, name: inner }) => {
-                service.eq_ignore_ascii_case(of) && name.includes(inner, |c| c.to_ascii_lowercase())
+                service == of && name.includes(inner)
             }
         }
     }
 
-    /// Whether every action covered belongs to that service.
+    /// Whether every action covered belongs to that service, in lower case.
     pub(super) fn is_of(&self, wanted: &str) -> bool {
-        matches!(self, Self::Of { service, .. } if service.eq_ignore_ascii_case(wanted))
+        matches!(self, Self::Of { service, .. } if service == wanted)
     }
 }
 
-fn actions() -> impl Iterator<Item = &'static str> {
-    Op::ALL.iter().map(|op| op.spec().action).chain(ACCOMPANYING)
+/// Every action that is served here.
+fn actions() -> impl Iterator<Item = &'static Action> {
+    static ACTIONS: LazyLock<Vec<Action>> =
+        LazyLock::new(|| Op::ALL.iter().map(|op| op.spec().action).chain(ACCOMPANYING).map(Action::new).collect());
+    ACTIONS.iter()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ActionPattern;
+    use super::{Action, ActionPattern};
 
     #[test]
     fn the_service_is_exact_and_the_name_a_pattern_both_without_case() {
@@ -98,7 +122,11 @@ mod tests {
             ("ecr:*", "ecr", false),
         ];
         for (pattern, action, expected) in table {
-            assert_eq!(ActionPattern::parse(pattern).unwrap().matches(action), expected, "{pattern} on {action}");
+            assert_eq!(
+                ActionPattern::parse(pattern).unwrap().matches(&Action::new(action)),
+                expected,
+                "{pattern} on {action}"
+            );
         }
     }
 

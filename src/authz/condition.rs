@@ -67,6 +67,7 @@ enum Comparison {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Operand {
     Text(Template),
+    /// In lower case.
     TextIgnoreCase(Template),
     Numeric(Decimal),
     Date(Moment),
@@ -173,7 +174,7 @@ impl Operator {
         let syntax = Syntax { wildcards: self.test == Test::TextLike, variables };
         match self.test {
             Test::Text | Test::TextLike => Template::parse(text, syntax).map(Operand::Text),
-            Test::TextIgnoreCase => Template::parse(text, syntax).map(Operand::TextIgnoreCase),
+            Test::TextIgnoreCase => Template::parse(&lower(text), syntax).map(Operand::TextIgnoreCase),
             Test::Numeric => Decimal::parse(text).map(Operand::Numeric).ok_or("a decimal number such as 3600 or -0.5"),
             Test::Date => Moment::parse(text)
                 .map(Operand::Date)
@@ -207,7 +208,7 @@ impl Operand {
     fn equals(&self, comparison: Comparison, text: &str, context: &Context) -> bool {
         match self {
             Self::Text(template) => template.matches(text, context),
-            Self::TextIgnoreCase(template) => template.matches_folded(text, context, simple_lower),
+            Self::TextIgnoreCase(template) => template.matches_mapped(&lower(text), context, lower),
             Self::Numeric(limit) => Decimal::parse(text).is_some_and(|value| comparison.holds(&value, limit)),
             Self::Date(limit) => Moment::parse(text).is_some_and(|value| comparison.holds(&value, limit)),
             Self::Bool(wanted) => truth(text) == Some(*wanted),
@@ -299,6 +300,6 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Unicode's simple lower-case mapping, one character to one: neither folding nor normalisation.
-fn simple_lower(c: char) -> char {
-    c.to_lowercase().next().unwrap_or(c)
+fn lower(text: &str) -> String {
+    text.chars().map(|c| c.to_lowercase().next().unwrap_or(c)).collect()
 }

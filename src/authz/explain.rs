@@ -51,12 +51,11 @@ pub fn detail(decision: &Decision<'_>) -> String {
 #[must_use]
 pub fn closest(request: &Request<'_>, policies: &Policies<'_>, decision: &Decision<'_>) -> Option<String> {
     let missing = decision.kind().filter(|_| decision.outcome() == Outcome::ImplicitDeny)?;
-    let bounded = policies.boundary.is_some();
+    let (asked, bounded) = (request.asked(), policies.boundary.is_some());
     let mut best: Option<(Miss, &Attached<'_>, usize)> = None;
     for policy in lists(policies, missing) {
         for (index, statement) in policy.document.statements.iter().enumerate() {
-            let Request { caller, action, resource, context, .. } = request;
-            let Err(miss) = statement.cover(caller, action, resource, context, bounded) else { continue };
+            let Err(miss) = statement.cover(&asked, bounded) else { continue };
             let closer = miss > Miss::Action && best.is_none_or(|(found, ..)| miss > found);
             if statement.effect == Effect::Allow && closer {
                 best = Some((miss, policy, index));

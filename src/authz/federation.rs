@@ -4,6 +4,7 @@
 //! trust policy for them without a condition on it, and so do we.
 //! SPEC: IAM User Guide, "Identity-provider controls for shared OIDC providers".
 
+use super::action::Action;
 use super::condition::Condition;
 use super::context::fold;
 use super::policy::{Effect, Statement};
@@ -23,7 +24,7 @@ const CLAIMS: [&str; 2] = ["sub", "repository_id"];
 
 /// The shared issuer whose every token a statement of a trust policy would accept.
 pub(super) fn open_to(statement: &Statement) -> Option<&'static str> {
-    if statement.effect == Effect::Deny || !statement.actions.cover("sts:AssumeRoleWithWebIdentity") {
+    if statement.effect == Effect::Deny || !statement.actions.cover(&Action::new("sts:AssumeRoleWithWebIdentity")) {
         return None;
     }
     let named = |issuer: &&str| statement.principals.elements().iter().any(|element| is_provider(element, issuer));

@@ -3,7 +3,7 @@
 //! A document that parses can be evaluated without further checks. It does not keep its author's text, which the store
 //! returns verbatim; it keeps no more than evaluation and explanation need.
 
-use super::action::ActionPattern;
+use super::action::{Action, ActionPattern};
 use super::arn::ArnPattern;
 use super::condition::Condition;
 use super::context::{Context, fold};
@@ -95,6 +95,16 @@ pub struct NamedPrincipal<'d> {
     pub arn: &'d str,
     /// Account, kind and name; `None` for an ARN with a path, of which there is no principal here.
     pub name: Option<PrincipalName>,
+}
+
+/// A request, taken apart once for all statements.
+pub(super) struct Asked<'r> {
+    pub(super) caller: Caller<'r>,
+    pub(super) action: Action,
+    pub(super) resource: &'r str,
+    /// Of the resource's ARN, if it is one.
+    pub(super) fields: Option<[&'r str; 6]>,
+    pub(super) context: &'r Context,
 }
 
 /// The first element of a statement that does not fit a request, in the order in which they are looked at.
@@ -220,23 +230,16 @@ impl Statement {
     ///
     /// `bounded`: the caller has a permissions boundary, for which `NotPrincipal` with `Deny` makes no exception.
     /// SPEC: IAM JSON policy elements, `NotPrincipal`, "must not use … if they have a permissions boundary".
-    pub(super) fn cover(
-        &self,
-        caller: &Caller<'_>,
-        action: &str,
-        resource: &str,
-        context: &Context,
-        bounded: bool,
-    ) -> Result<Hits, Miss> {
-        if !self.actions.cover(action) {
+    pub(super) fn cover(&self, asked: &Asked<'_>, bounded: bool) -> Result<Hits, Miss> {
+        if !self.actions.cover(&asked.action) {
             return Err(Miss::Action);
         }
-        if !self.resources.cover(resource, context) {
+        if !self.resources.cover(asked) {
             return Err(Miss::Resource);
         }
         let unexcepted = bounded && self.effect == Effect::Deny && matches!(self.principals, Principals::NotIn(_));
-        let hits = if unexcepted { Hits::NONE } else { self.principals.cover(caller).ok_or(Miss::Principal)? };
-        let failed = self.conditions.iter().position(|condition| !condition.holds(context));
+        let hits = if unexcepted { Hits::NONE } else { self.principals.cover(&asked.caller).ok_or(Miss::Principal)? };
+        let failed = self.conditions.iter().position(|condition| !condition.holds(asked.context));
         failed.map_or(Ok(hits), |index| Err(Miss::Condition(index)))
     }
 
@@ -282,7 +285,7 @@ impl Actions {
         }
     }
 
-    pub(super) fn cover(&self, action: &str) -> bool {
+    pub(super) fn cover(&self, action: &Action) -> bool {
         let named = |patterns: &[ActionPattern]| patterns.iter().any(|pattern| pattern.matches(action));
         match self {
             Self::In(patterns) => named(patterns),
@@ -301,8 +304,8 @@ impl Resources {
         }
     }
 
-    fn cover(&self, resource: &str, context: &Context) -> bool {
-        let named = |patterns: &[ResourcePattern]| patterns.iter().any(|pattern| pattern.matches(resource, context));
+    fn cover(&self, asked: &Asked<'_>) -> bool {
+        let named = |patterns: &[ResourcePattern]| patterns.iter().any(|pattern| pattern.matches(asked));
         match self {
             Self::Attached => true,
             Self::In(patterns) => named(patterns),
@@ -320,10 +323,12 @@ impl ResourcePattern {
         }
     }
 
-    fn matches(&self, resource: &str, context: &Context) -> bool {
+    fn matches(&self, asked: &Asked<'_>) -> bool {
         match self {
             Self::Any => true,
-            Self::Arn(pattern) => pattern.matches(resource, context),
+            Self::Arn(pattern) => {
+                asked.fields.as_ref().is_some_and(|fields| pattern.fits(asked.resource, fields, asked.context))
+            }
             Self::Nothing => false,
         }
     }

@@ -138,3 +138,43 @@ fn finding_as_json(finding: &Finding) -> Value {
     let Finding { severity, line, column, rule, message } = finding;
     json!({"severity": severity.as_str(), "line": line, "column": column, "rule": rule, "message": message})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, Output, Policy, lint, test};
+    use crate::gate::CONTEXT_KEYS;
+    use std::process::ExitCode;
+
+    #[test]
+    fn a_file_of_cases_passes_fails_or_cannot_be_read() {
+        let cases = include_str!("../../tests/vectors/policy-cases.json");
+        for output in [Output::Table, Output::Json] {
+            assert!(test(cases, output).unwrap());
+            assert!(!test(r#"{"cases": [{"name": "half"}]}"#, output).unwrap());
+            assert!(test("{", output).is_err());
+        }
+        let code = |file: &str| Policy::Test { file: file.into() }.run(Output::Table);
+        assert_eq!(code("tests/vectors/policy-cases.json"), ExitCode::SUCCESS);
+        assert_eq!(code("tests/vectors/none.json"), ExitCode::from(2));
+        assert_eq!(code("Cargo.toml"), ExitCode::from(2));
+    }
+
+    #[test]
+    fn only_an_error_makes_the_lint_fail() {
+        let policy = |element: &str| {
+            format!(r#"{{"Statement": {{"Effect": "Allow", {element}: "ecr:PutImag", "Resource": "*"}}}}"#)
+        };
+        for output in [Output::Table, Output::Json] {
+            assert!(lint(&policy("\"Action\""), Kind::Identity, output), "a warning");
+            assert!(!lint(&policy("\"NotAction\""), Kind::Identity, output), "an error");
+        }
+    }
+
+    #[test]
+    fn the_document_names_every_key() {
+        let document = include_str!("../../docs/policies.md");
+        for key in CONTEXT_KEYS {
+            assert!(document.contains(&format!("`{key}`")), "docs/policies.md lacks {key}");
+        }
+    }
+}

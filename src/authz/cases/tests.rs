@@ -197,3 +197,13 @@ fn a_case_that_cannot_be_judged_fails_with_its_place_and_the_others_go_on() {
     assert_eq!((failure.name.as_str(), failure.got), ("half", None));
     assert!(failure.explanation.contains("line 1, column 12: request is missing"), "{}", failure.explanation);
 }
+
+#[test]
+fn the_examples_of_the_document_hold() {
+    let text = include_str!("../../../docs/policies.md");
+    let blocks = text.split("```json\n").skip(1).filter_map(|rest| rest.split_once("\n```"));
+    let reports: Vec<_> = blocks.map(|(block, _)| run(block).unwrap()).collect();
+    assert_eq!(reports.len(), 1);
+    assert_eq!((reports[0].passed, reports[0].failures.as_slice()), (4, &[][..]));
+    assert_eq!(reports[0].refusals, []);
+}
