@@ -27,7 +27,7 @@ pub(super) fn fields(text: &str) -> Option<[&str; 6]> {
 impl ArnPattern {
     /// Reads the pattern of an ARN condition.
     pub(super) fn condition(text: &str, variables: bool) -> Result<Self, &'static str> {
-        if !variables || !text.contains("${") {
+        if !variables || !text.contains('$') {
             return plain(text);
         }
         let all = pieces(text, Syntax { wildcards: true, variables })?;

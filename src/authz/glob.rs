@@ -29,6 +29,11 @@ impl Pattern {
         Self { head: head.to_owned(), ..wild(rest).collect() }
     }
 
+    /// The pattern that only this text fits.
+    pub(super) fn literal(text: &str) -> Self {
+        Self { head: text.to_owned(), tail: Vec::new() }
+    }
+
     /// Whether the whole text fits, case-sensitively.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {

@@ -239,7 +239,7 @@ impl Parser {
         if node.items().is_empty() {
             self.fault(node.at, format!("{name} {} has no values", quote(key)))?;
         }
-        let mut operands = Vec::new();
+        let mut operands = Vec::with_capacity(node.items().len());
         for item in node.items() {
             let text = item.scalar().ok_or_else(|| {
                 error(item.at, format!("a condition value is a string, number or boolean, not {}", item.what()))

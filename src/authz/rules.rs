@@ -60,8 +60,11 @@ pub(super) fn rules(kind: Kind) -> Rules {
 pub(super) fn check_size(kind: Kind, text: &str) -> Result<(), Error> {
     let Rules { chars_max, space_counts, .. } = rules(kind);
     let start = |message| Error { line: 1, column: 1, message };
-    let begins = |b: u8| b & 0xC0 != 0x80;
-    let count = text.bytes().filter(|b| begins(*b) && (space_counts || !b.is_ascii_whitespace())).count();
+    // There are no more characters than bytes, so most texts need no counting.
+    let count = match text.len() {
+        bytes if bytes <= chars_max => bytes,
+        _ => text.chars().filter(|c| space_counts || !c.is_ascii_whitespace()).count(),
+    };
     if count > chars_max {
         let but = if space_counts { "" } else { ", white space not counted" };
         return Err(start(format!("the policy has {count} characters; at most {chars_max} are accepted{but}")));

@@ -85,7 +85,7 @@ impl Parser {
     }
 
     fn action_list(&mut self, element: &str, node: &Node<'_>) -> Result<Vec<ActionPattern>, Error> {
-        let mut patterns = Vec::new();
+        let mut patterns = Vec::with_capacity(node.items().len());
         for string in strings(element, node)? {
             let (text, at) = string?;
             let Some(pattern) = ActionPattern::parse(text) else {
@@ -137,7 +137,7 @@ impl Parser {
     }
 
     fn resource_list(&mut self, element: &str, node: &Node<'_>) -> Result<Vec<ResourcePattern>, Error> {
-        let mut patterns = Vec::new();
+        let mut patterns = Vec::with_capacity(node.items().len());
         for string in strings(element, node)? {
             let (text, at) = string?;
             let pattern = match ArnPattern::resource(text, self.variables) {
