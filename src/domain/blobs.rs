@@ -12,6 +12,7 @@ use crate::names::{Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
+use crate::store::claims::ClaimRow;
 use crate::store::images::EdgeKind;
 use bytes::Bytes;
 use std::ops::Range;
@@ -56,6 +57,8 @@ pub(super) struct LinkBlob {
     pub(super) blob: Uid,
     pub(super) key: WrappedKey,
     pub(super) link: LinkRow,
+    /// That the caller brought it, if a caller did.
+    pub(super) claim: Option<ClaimRow>,
     pub(super) now: Timestamp,
 }
 
@@ -72,18 +75,30 @@ impl Change for LinkBlob {
             key: self.key.clone(),
             ..self.link.clone()
         };
+        if let Some(claim) = &self.claim {
+            tx.claim_put(claim).await?;
+        }
         Ok(tx.link_insert(&link, self.now).await?)
     }
 }
 
 impl App {
-    /// The size of a blob, if the repository holds it.
+    /// The size of a blob, if the repository holds it. Who may upload here is told of a blob that is hidden by its tags
+    /// what it would be told of a missing one, so that a push goes on with the bytes.
     ///
     /// # Errors
     /// When the caller may not, or the repository does not hold it.
     pub async fn head_blob(&self, ctx: &Ctx, address: &RepositoryRef, digest: Digest) -> Result<u64> {
         let asked = RepositoryAddress::of(address, Object::Blob(digest));
-        let mut view = self.gate.read::<Repository>(ctx, Op::BatchCheckLayerAvailability, &asked).await?;
+        let opened = self.gate.read::<Repository>(ctx, Op::BatchCheckLayerAvailability, &asked).await;
+        let mut view = match opened {
+            Err(error) if error.reason == Reason::AccessDenied => {
+                let whole = RepositoryAddress::whole(address);
+                let pushes = self.gate.may::<Repository>(ctx, Op::InitiateLayerUpload, &whole).await;
+                return Err(if pushes { missing(&digest) } else { error });
+            }
+            opened => opened?,
+        };
         let (repository, mut tx) = view.parts();
         let found = tx.link(repository.uid, &digest).await?;
         found.map(|(_, blob)| blob.size).ok_or_else(|| missing(&digest))

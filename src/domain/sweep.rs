@@ -38,6 +38,7 @@ impl Apply for Links {
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<Self::Out>, store::Error> {
         let links = tx.link_sweep(self.now).await?;
         let condemned = tx.blob_condemn(self.now, ROUND).await?;
+        tx.claim_sweep(self.now).await?;
         tx.session_sweep(self.now).await?;
         let old = self.now.micros().saturating_sub(i64::try_from(ANSWERS_KEPT.as_micros()).unwrap_or(i64::MAX));
         tx.answer_sweep(Timestamp::from_micros(old)).await?;

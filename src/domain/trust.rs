@@ -234,7 +234,7 @@ impl App {
         let policies = checked_policies(&request.policies)?;
         let AssumeRole { role, session_name, external_id, .. } = request;
         let address = RoleAddress { role: role.clone(), session_name: session_name.to_string(), external_id };
-        let unique_id = self.gate.look::<Role>(ctx, Op::AssumeRole, &address).await?.0.unique_id.clone();
+        let unique_id = self.gate.look::<Role>(ctx, Op::AssumeRole, &address).await?.allowed().0.unique_id.clone();
         let session = Session {
             id: self.clock.uid(),
             name: Some(session_name.clone()),

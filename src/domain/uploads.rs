@@ -17,6 +17,7 @@ use crate::keys::{self, BranchKey, DataKey, Part, RootKey, SEGMENT_SIZE, Sealer,
 use crate::names::{AccountId, Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
+use crate::store::claims::ClaimRow;
 use crate::store::uploads::{Progress, UploadRow};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -298,7 +299,8 @@ impl App {
             }
             Err(error) => return Err(error),
         };
-        let change = self.completion(&open, &verified, source).await?;
+        let claim = source.is_none().then(|| self.claim(ctx, open.repository.uid, digest)).transpose()?;
+        let change = self.completion(&open, &verified, source, claim).await?;
         let asked = RepositoryAddress::of(&open.repository.address, Object::Whole);
         let (gate, ctx) = (self.gate.clone(), ctx.clone());
         kept(&open.writing, async move { gate.write(&ctx, ops.complete, &asked, change).await }).await
@@ -309,6 +311,7 @@ impl App {
         open: &Open,
         verified: &VerifiedBlob,
         source: Option<AccountId>,
+        claim: Option<ClaimRow>,
     ) -> Result<CompleteUpload> {
         let repository = &open.repository;
         let sealing = verified.sealing();
@@ -337,7 +340,7 @@ impl App {
             lease_until: now.plus(self.settings.link_lease),
         };
         let elsewhere = self.same_content(repository, &blob.digest, &link).await?;
-        Ok(CompleteUpload { uid: open.row.uid, blob, link, elsewhere })
+        Ok(CompleteUpload { uid: open.row.uid, blob, link, claim, elsewhere })
     }
 
     /// A link to the same content that the account holds under the same key, if its branch key is at hand
@@ -372,7 +375,20 @@ impl App {
             keyring::unwrap(other_branch, &other.key, other_address, other.repository, blob.uid, &blob.commitment)?;
         let branch = self.current_branch(repository).await?;
         let key = keyring::wrap(&branch, repository.branch_version, &data_key, repository, blob.uid, &blob.commitment)?;
-        Ok(LinkBlob { digest: blob.digest, blob: blob.uid, key, link: link.clone(), now: self.clock.now() })
+        Ok(LinkBlob {
+            digest: blob.digest,
+            blob: blob.uid,
+            key,
+            link: link.clone(),
+            claim: None,
+            now: self.clock.now(),
+        })
+    }
+
+    /// That the caller has brought these bytes into a repository, and so may name them in a manifest.
+    pub(crate) fn claim(&self, ctx: &Ctx, repository: Uid, digest: Digest) -> Result<ClaimRow> {
+        let expires_at = self.clock.now().plus(self.settings.link_lease);
+        Ok(ClaimRow { repository, digest, principal: principal(ctx)?, expires_at })
     }
 
     /// Links a blob of another repository that the caller may read; false when it cannot be.
@@ -406,7 +422,8 @@ impl App {
             ..other.clone()
         };
         let branch = self.branch(&holder.row, &holder.address, other.key.branch_version).await?;
-        let change = self.relink(repository, &branch, &holder.address, &other, &blob, &link).await?;
+        let mut change = self.relink(repository, &branch, &holder.address, &other, &blob, &link).await?;
+        change.claim = source.is_none().then(|| self.claim(ctx, repository.uid, blob.digest)).transpose()?;
         let asked = RepositoryAddress::whole(&repository.address);
         self.gate.write(ctx, op, &asked, change).await
     }

@@ -1,6 +1,7 @@
 //! What a registry holds, written and read back: repositories, blobs and their links, images, uploads.
 
 use super::super::blobs::{BlobRow, LinkRow, WrappedKey};
+use super::super::claims::ClaimRow;
 use super::super::images::{EdgeKind, ManifestRow, TagRow};
 use super::super::registries::{Registry, StoredPolicy};
 use super::super::repositories::{BranchKeyRow, RepositoryRow};
@@ -17,6 +18,7 @@ pub(super) const CASES: &[Case] = cases![
     links_are_the_only_way_to_a_blob_and_leases_keep_them,
     images_have_edges_tags_and_the_tags_that_reach_them,
     uploads_move_forward_only_from_where_they_are,
+    claims_stand_for_their_principal_until_they_end,
 ];
 
 fn wrapped() -> WrappedKey {
@@ -252,4 +254,25 @@ async fn uploads_move_forward_only_from_where_they_are(store: &Store) {
         (expired, tx.upload_delete(id).await?, tx.upload_delete(id).await?)
     });
     assert_eq!(ended, (true, true, false));
+}
+
+async fn claims_stand_for_their_principal_until_they_end(store: &Store) {
+    let row = repository(store, 60).await;
+    let digest = Digest::of(b"brought");
+    let claim = ClaimRow { repository: row.uid, digest, principal: "AIDA1".to_owned(), expires_at: at(100) };
+    let earlier = ClaimRow { expires_at: at(50), ..claim.clone() };
+    commit!(store, |tx| {
+        tx.claim_put(&claim).await?;
+        tx.claim_put(&earlier).await?;
+    });
+    let mut snapshot = store.snapshot().await.unwrap();
+    let mut tx = snapshot.tx();
+    assert!(tx.claim_stands(row.uid, &digest, "AIDA1", at(99)).await.unwrap(), "the later end stays");
+    assert!(!tx.claim_stands(row.uid, &digest, "AIDA1", at(100)).await.unwrap());
+    assert!(!tx.claim_stands(row.uid, &digest, "AIDA2", at(99)).await.unwrap());
+    assert!(!tx.claim_stands(uid(), &digest, "AIDA1", at(99)).await.unwrap());
+    assert!(!tx.claim_stands(row.uid, &Digest::of(b"other"), "AIDA1", at(99)).await.unwrap());
+    drop(snapshot);
+    let swept = commit!(store, |tx| { (tx.claim_sweep(at(99)).await?, tx.claim_sweep(at(100)).await? >= 1) });
+    assert_eq!(swept, (0, true));
 }
