@@ -66,6 +66,7 @@ pub struct File {
     accounts: Option<Vec<String>>,
     organization: OrganizationFile,
     store: StoreFile,
+    blobs: BlobsFile,
     kms: KmsFile,
     registry: RegistryFile,
     peer: Option<PeerFile>,
@@ -88,6 +89,19 @@ enum StoreFile {
     Postgres {
         url: String,
         pool: Option<usize>,
+    },
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum BlobsFile {
+    #[default]
+    Disk,
+    S3 {
+        bucket: String,
+        prefix: Option<String>,
+        region: Option<String>,
+        endpoint: Option<String>,
     },
 }
 
@@ -145,6 +159,24 @@ pub enum Store {
     },
 }
 
+/// Where blobs lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blobs {
+    /// In the data folder.
+    Disk,
+    /// In an S3 bucket.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// What the names of all objects begin with.
+        prefix: String,
+        /// The region it lies in.
+        region: Region,
+        /// The endpoint, unless it is the region's own.
+        endpoint: Option<String>,
+    },
+}
+
 /// Who keeps KMS keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kms {
@@ -187,6 +219,8 @@ pub struct Settings {
     pub organization: Option<Uid>,
     /// The region where the directory is written.
     pub home: Region,
+    /// Where blobs lie.
+    pub blobs: Blobs,
     /// Where metadata lies.
     pub store: Store,
     /// Who keeps KMS keys.
@@ -257,6 +291,15 @@ impl Settings {
                 pool: pool.unwrap_or(DEFAULT_POOL).clamp(2, 200),
             },
         };
+        let blobs = match file.blobs {
+            BlobsFile::Disk => Blobs::Disk,
+            BlobsFile::S3 { bucket, prefix, region: lies_in, endpoint } => Blobs::S3 {
+                bucket,
+                prefix: prefix.unwrap_or_default(),
+                region: lies_in.map_or_else(|| region.clone(), |text| problems.region("blobs.region", &text)),
+                endpoint,
+            },
+        };
         let settings = Self {
             endpoint: file.endpoint.unwrap_or_else(|| format!("http://{listen}")),
             data: file.data.unwrap_or_else(|| PathBuf::from("transship-data")),
@@ -274,6 +317,7 @@ impl Settings {
             organization,
             home,
             store,
+            blobs,
             peer,
             peers,
         };

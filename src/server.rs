@@ -2,7 +2,7 @@
 
 use crate::api::grpc;
 use crate::api::service::{Clients, PeersOnly};
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobStore, Bucket, Disk};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::domain::follow::Stream;
@@ -114,8 +114,20 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     let clock = Clock::system();
     make_private(&settings.data)?;
     let store = Store::open(&store_settings(settings), clock.clone()).await?;
-    let blobs = BlobStore::open(&settings.data.join("blobs"))?;
-    let root = Arc::new(root_key(&settings.data)?);
+    let blobs = match &settings.blobs {
+        config::Blobs::Disk => BlobStore::Disk(Disk::open(&settings.data.join("blobs"))?),
+        config::Blobs::S3 { bucket, prefix, region, endpoint } => {
+            let settings = upstream::s3::Settings {
+                bucket: bucket.clone(),
+                prefix: prefix.clone(),
+                region: region.clone(),
+                endpoint: endpoint.clone(),
+            };
+            BlobStore::Bucket(Bucket::new(settings.client(clock.clone()).await?, settings.place()))
+        }
+    };
+    let founded = store.snapshot().await?.tx().organization().await?.is_some();
+    let root = Arc::new(root_key(&settings.data, founded)?);
     let kms: Arc<dyn Kms> = match &settings.kms {
         config::Kms::Embedded => Arc::new(EmbeddedKms::new(Arc::new(store.clone()), root.clone(), clock.clone())),
         config::Kms::Aws { endpoint } => {
@@ -139,10 +151,9 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
 }
 
 /// The root key; made only beside a store that is made too, for a lost key must not be replaced in silence.
-fn root_key(data: &Path) -> Result<RootKey> {
+fn root_key(data: &Path, founded: bool) -> Result<RootKey> {
     let path = data.join("root.key");
-    let known = data.join("blobs").join("node").exists();
-    Ok(if known { RootKey::load(&path)? } else { RootKey::load_or_create(&path)? })
+    Ok(if founded { RootKey::load(&path)? } else { RootKey::load_or_create(&path)? })
 }
 
 fn store_settings(settings: &Settings) -> store::Settings {

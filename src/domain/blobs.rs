@@ -170,8 +170,9 @@ impl Blob {
     async fn pump(&self, range: Range<u64>, sender: &mpsc::Sender<Result<Bytes>>) -> Result<()> {
         let mut renewal = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for chunk in self.reader.plan(range)? {
-            for piece in self.reader.read(chunk).await? {
+        let mut reading = self.reader.read(range)?;
+        while let Some(pieces) = reading.next().await? {
+            for piece in pieces {
                 let sent = loop {
                     tokio::select! {
                         sent = sender.reserve() => break sent.map(|place| place.send(Ok(piece))),

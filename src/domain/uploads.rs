@@ -236,6 +236,7 @@ impl App {
         let mut ledger = Ledger::new(self, ctx, ops, &open, told);
         let mut batch = next_batch(&mut body).await?;
         while !batch.is_empty() {
+            writer.ready().await?;
             let writing = open.writing.clone();
             let sealing: JoinHandle<Result<(Writer, Option<Unsynced>)>> = tokio::task::spawn_blocking(move || {
                 let full = writer.write(&batch)?;
@@ -270,6 +271,7 @@ impl App {
         if writer.size() == durable {
             return Ok(durable);
         }
+        writer.ready().await?;
         let ended = kept(&open.writing, crate::blobs::blocking(move || writer.end())).await?;
         let mut ledger = Ledger::new(self, ctx, ops, &open, None);
         ledger.durable = durable;
@@ -288,10 +290,11 @@ impl App {
         digest: Digest,
         source: Option<AccountId>,
     ) -> Result<()> {
-        let Received { open, mut writer, .. } = received;
+        let Received { open, writer, .. } = received;
         let account = open.repository.account;
-        let writer = kept(&open.writing, crate::blobs::blocking(move || writer.end().map(|_| writer))).await?;
-        let verified = match self.blobs.finish(account, open.row.blob, writer, digest).await {
+        let (blobs, object) = (self.blobs.clone(), open.row.blob);
+        let finishing = async move { blobs.finish(account, object, writer, digest).await };
+        let verified = match kept(&open.writing, finishing).await {
             Ok(verified) => verified,
             Err(error) if error.reason == Reason::DigestMismatch => {
                 self.drop_upload(ctx, ops, open).await?;

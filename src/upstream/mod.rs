@@ -1,5 +1,6 @@
 //! Services of others that this server calls. Nothing outside this module names an AWS client.
 
 mod kms;
+pub mod s3;
 
 pub use kms::{AwsKms, Credentials, Settings};

@@ -50,7 +50,18 @@ impl Region {
 
     /// A region with more lines in its configuration.
     pub async fn configured(more: &str) -> Self {
+        Self::prepared(more, &[]).await
+    }
+
+    /// The same with these private files in its data folder.
+    pub async fn prepared(more: &str, files: &[(&str, &[u8])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        for (name, bytes) in files {
+            let path = folder.path().join("data").join(name);
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
         let text = format!(
             "listen = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n{more}\n[registry]\ncreate_on_push = true\n",
             folder.path().join("data")
@@ -268,7 +279,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    fn before(port: u16) -> Self {
+    pub fn before(port: u16) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let own = listener.local_addr().unwrap().port();

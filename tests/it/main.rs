@@ -10,6 +10,7 @@
 
 mod architecture;
 mod bad_input;
+mod bucket;
 mod certificates;
 mod conformance_kms;
 mod damage;

@@ -27,7 +27,7 @@ pub(super) fn kept(region: &Path, account: &str, digest: &Digest) -> Result<Kept
         .query_row(sql, [account.to_owned(), digest.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
         .map_err(|error| format!("blob {digest} of account {account} is not in {}: {error}", data.display()))?;
     let owner = AccountId::parse(account).map_err(|error| error.to_string())?;
-    let blobs = crate::blobs::BlobStore::open(&data.join("blobs")).map_err(|error| error.message)?;
+    let blobs = crate::blobs::Disk::open(&data.join("blobs")).map_err(|error| error.message)?;
     Ok(Kept { kms_key, path: blobs.path(owner, Uid::from_bytes(uid)) })
 }
 
