@@ -19,6 +19,8 @@ const DEFAULT_REGION: &str = "us-east-1";
 const DEFAULT_UPLOAD_TTL_SECS: u64 = 24 * 3_600;
 /// How long a blob may stay without a manifest: a client pushes blobs first and the manifest within a day.
 const DEFAULT_LINK_LEASE_SECS: u64 = 24 * 3_600;
+/// How long an object that nothing links is kept for those who are reading it: a pull of many gigabytes ends in an hour.
+const DEFAULT_COLLECT_GRACE_SECS: u64 = 3_600;
 /// How often the sweeper looks.
 const DEFAULT_SWEEP_SECS: u64 = 60;
 /// Shards of a new registry's stream: one writer needs one, many need a few.
@@ -142,6 +144,7 @@ struct OtherFile {
 struct LimitsFile {
     upload_ttl_secs: Option<u64>,
     link_lease_secs: Option<u64>,
+    collect_grace_secs: Option<u64>,
     sweep_secs: Option<u64>,
 }
 
@@ -235,6 +238,8 @@ pub struct Settings {
     pub upload_ttl: Duration,
     /// How long a blob may stay without a manifest.
     pub link_lease: Duration,
+    /// How long an object that nothing links is kept.
+    pub collect_grace: Duration,
     /// How often the sweeper looks.
     pub sweep: Duration,
 }
@@ -311,6 +316,7 @@ impl Settings {
             create_on_push: file.registry.create_on_push,
             upload_ttl: Duration::from_secs(file.limits.upload_ttl_secs.unwrap_or(DEFAULT_UPLOAD_TTL_SECS)),
             link_lease: Duration::from_secs(file.limits.link_lease_secs.unwrap_or(DEFAULT_LINK_LEASE_SECS)),
+            collect_grace: Duration::from_secs(file.limits.collect_grace_secs.unwrap_or(DEFAULT_COLLECT_GRACE_SECS)),
             sweep: Duration::from_secs(file.limits.sweep_secs.unwrap_or(DEFAULT_SWEEP_SECS).max(1)),
             region,
             listen,

@@ -142,6 +142,7 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
         shards: settings.shards(),
         upload_ttl: settings.upload_ttl,
         link_lease: settings.link_lease,
+        collect_grace: settings.collect_grace,
         endpoint: settings.endpoint.clone(),
     };
     let branches = BranchCache::new(kms.clone(), clock.clone());

@@ -10,12 +10,13 @@ use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddr
 use crate::keys::{DataKey, Envelope, Opener, Part};
 use crate::names::{Digest, RepositoryRef, Uid};
 use crate::ops::Op;
-use crate::store::Tx;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
 use crate::store::claims::ClaimRow;
 use crate::store::images::EdgeKind;
+use crate::store::{self, Apply, Done, Tx};
 use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Segments of 64 KiB that wait between disk and socket for each pull: one read.
@@ -82,6 +83,23 @@ impl Change for LinkBlob {
     }
 }
 
+/// Keeps a link for a while; nobody's change, and so not the gate's.
+struct KeepLink {
+    repository: Uid,
+    digest: Digest,
+    until: Timestamp,
+}
+
+impl Apply for KeepLink {
+    /// Whether the link is there.
+    type Out = bool;
+    type Error = store::Error;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<bool>, store::Error> {
+        tx.link_lease(self.repository, &self.digest, self.until, None).await.map(Done::Commit)
+    }
+}
+
 impl App {
     /// The size of a blob, if the repository holds it. Who may upload here is told of a blob that is hidden by its tags
     /// what it would be told of a missing one, so that a push goes on with the bytes.
@@ -100,8 +118,21 @@ impl App {
             opened => opened?,
         };
         let (repository, mut tx) = view.parts();
-        let found = tx.link(repository.uid, &digest).await?;
-        found.map(|(_, blob)| blob.size).ok_or_else(|| missing(&digest))
+        let (link, blob) = tx.link(repository.uid, &digest).await?.ok_or_else(|| missing(&digest))?;
+        let soon = ctx.now.plus(self.settings.link_lease / 2);
+        if link.lease_until < soon && !tx.edge_parent_exists(link.repository, &digest, EdgeKind::Blob).await? {
+            drop(view);
+            self.keep_named(link).await?;
+        }
+        Ok(blob.size)
+    }
+
+    /// Renews the lease of a link that only its lease keeps: what was answered as present can be named a while.
+    async fn keep_named(&self, link: LinkRow) -> Result<()> {
+        let until = self.clock.now().plus(self.settings.link_lease);
+        let change = KeepLink { repository: link.repository, digest: link.digest, until };
+        let kept = self.store.write(Arc::new(change)).await?;
+        if kept { Ok(()) } else { Err(missing(&link.digest)) }
     }
 
     /// Opens a blob for reading.

@@ -195,6 +195,8 @@ async fn append(tx: &mut Tx<'_>, repository: &Repository, image: ImageRef, now: 
 
 struct DeleteImage {
     reference: Reference,
+    /// Until when its blobs can still be named.
+    lease_until: Timestamp,
 }
 
 impl Change for DeleteImage {
@@ -204,7 +206,10 @@ impl Change for DeleteImage {
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
         let gone = match &self.reference {
             Reference::Tag(tag) => tx.tag_delete(repository.uid, tag).await?,
-            Reference::Digest(digest) => tx.manifest_delete(repository.uid, digest).await?,
+            Reference::Digest(digest) => {
+                tx.link_lease_of_manifest(repository.uid, digest, self.lease_until).await?;
+                tx.manifest_delete(repository.uid, digest).await?
+            }
         };
         if gone { Ok(()) } else { Err(missing(&self.reference)) }
     }
@@ -387,7 +392,8 @@ impl App {
     /// When the caller may not, or there is none.
     pub async fn delete_image(&self, ctx: &Ctx, address: &RepositoryRef, reference: Reference) -> Result<()> {
         let asked = RepositoryAddress::of(address, reference.object());
-        self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteImage { reference }).await
+        let lease_until = self.clock.now().plus(self.settings.link_lease);
+        self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteImage { reference, lease_until }).await
     }
 
     /// Up to `limit` tags after one, in order; only those the caller may see.

@@ -45,6 +45,8 @@ pub struct Settings {
     pub upload_ttl: Duration,
     /// How long a blob stays without a manifest that names it.
     pub link_lease: Duration,
+    /// How long an object that nothing links is kept for those who are reading it.
+    pub collect_grace: Duration,
     /// Where clients reach this region, as printed in repository addresses.
     pub endpoint: String,
 }

@@ -25,5 +25,6 @@ mod push_pull;
 mod refusals;
 mod replication;
 mod sessions;
+mod soak;
 mod source;
 mod tenants;
