@@ -14,6 +14,7 @@ mod bucket;
 mod certificates;
 mod conformance_kms;
 mod damage;
+mod fuzz;
 mod grants;
 mod grpc;
 mod harness;
