@@ -71,6 +71,7 @@ pub struct File {
     blobs: BlobsFile,
     kms: KmsFile,
     registry: RegistryFile,
+    tls: Option<TlsFile>,
     peer: Option<PeerFile>,
     peers: Vec<OtherFile>,
     limits: LimitsFile,
@@ -121,6 +122,13 @@ enum KmsFile {
 #[serde(deny_unknown_fields, default)]
 struct RegistryFile {
     create_on_push: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsFile {
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -192,6 +200,15 @@ pub enum Kms {
     },
 }
 
+/// The client listener's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, leaf first, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
 /// The peer listener and its certificate.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -230,6 +247,8 @@ pub struct Settings {
     pub kms: Kms,
     /// Whether new registries make repositories on push.
     pub create_on_push: bool,
+    /// The client listener's certificate; without one it speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// The peer listener.
     pub peer: Option<Peer>,
     /// The other regions' peer addresses.
@@ -305,8 +324,10 @@ impl Settings {
                 endpoint,
             },
         };
+        let scheme = if file.tls.is_some() { "https" } else { "http" };
         let settings = Self {
-            endpoint: file.endpoint.unwrap_or_else(|| format!("http://{listen}")),
+            endpoint: file.endpoint.unwrap_or_else(|| format!("{scheme}://{listen}")),
+            tls: file.tls.map(|TlsFile { certificate, key }| Tls { certificate, key }),
             data: file.data.unwrap_or_else(|| PathBuf::from("transship-data")),
             accounts: file.accounts.unwrap_or_else(|| vec!["main".to_owned()]),
             kms: match file.kms {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::identity::Endpoint;
 use crate::jobs;
 use crate::keys::{BranchCache, EmbeddedKms, Kms, RootKey};
-use crate::listen::{self, Limits};
+use crate::listen::{self, Limits, tls};
 use crate::names::AccountId;
 use crate::pb::replication::transport_service_server::TransportServiceServer;
 use crate::peer::{self, Peers, Transport};
@@ -59,7 +59,16 @@ impl Server {
         let address = listener.local_addr().map_err(Error::internal)?;
         let endpoints = endpoints(&settings, address)?;
         let service = Clients::new(app.clone(), grpc::routes(app.clone(), endpoints).await?);
-        tasks.spawn(listen::serve(listener, None, Limits::client(), service, stop.clone()));
+        let tls = match &settings.tls {
+            Some(config::Tls { certificate, key }) => {
+                let files = tls::Files { certificate: certificate.clone(), key: key.clone() };
+                let certificate = tls::Certificate::load(files)?;
+                tasks.spawn(certificate.clone().follow(stop.clone()));
+                Some(certificate.acceptor())
+            }
+            None => None,
+        };
+        tasks.spawn(listen::serve(listener, tls, Limits::client(), service, stop.clone()));
         tasks.spawn(jobs::sweep(app.clone(), settings.sweep, stop.clone()));
         let (ready, peer_address) = match &settings.peer {
             Some(peer) => join(&app, &settings, peer, &tasks, &stop).await?,
@@ -180,8 +189,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
 fn endpoints(settings: &Settings, address: SocketAddr) -> Result<Vec<Endpoint>> {
     let mut texts = vec![settings.endpoint.clone()];
     if address.ip().is_loopback() {
-        texts.push(format!("http://{address}"));
-        texts.push(format!("http://localhost:{}", address.port()));
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        texts.push(format!("{scheme}://{address}"));
+        texts.push(format!("{scheme}://localhost:{}", address.port()));
     }
     texts.iter().map(|text| Endpoint::parse(text).map_err(Into::into)).collect()
 }

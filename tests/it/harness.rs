@@ -339,6 +339,13 @@ impl Authority {
         &self.certificate
     }
 
+    /// Certificate and key of a server that clients know by this name, PEM.
+    pub fn server(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
     /// Certificate and key of a region, PEM.
     pub fn region(&self, organization: Uid, region: &str) -> (String, String) {
         self.region_until(organization, region, rcgen::date_time_ymd(2100, 1, 1))

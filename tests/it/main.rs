@@ -18,6 +18,7 @@ mod fuzz;
 mod grants;
 mod grpc;
 mod harness;
+mod https;
 mod independence;
 mod isolation;
 mod kills;
