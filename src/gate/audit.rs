@@ -2,7 +2,7 @@
 
 use super::Target;
 use crate::ctx::Ctx;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::names::Uid;
 use crate::ops::Op;
 use crate::store::{self, Apply, Done, Store, Tx, audit::AuditRow};
@@ -54,8 +54,12 @@ impl Channel {
     }
 
     pub(super) fn refused(&self, ctx: &Ctx, op: Op, target: &Target, error: &Error) {
-        let outcome = if error.reason == crate::error::Reason::AccessDenied { "denied" } else { "failed" };
-        self.send(row(ctx, self.ids.uid(), op, target, outcome, &error.message));
+        self.send(row(ctx, self.ids.uid(), op, target, outcome(error), &error.message));
+    }
+
+    pub(super) fn unbelieved(&self, ctx: &Ctx, op: Op, claimed: &str, error: &Error) {
+        let row = row(ctx, self.ids.uid(), op, &Target::unjudged(), outcome(error), &error.message);
+        self.send(AuditRow { caller: claimed.to_owned(), ..row });
     }
 
     fn send(&self, row: AuditRow) {
@@ -112,6 +116,14 @@ impl Apply for Batch {
             tx.audit_insert(row).await?;
         }
         Ok(Done::Commit(()))
+    }
+}
+
+/// Whether the caller was refused, or something else went wrong.
+fn outcome(error: &Error) -> &'static str {
+    match error.reason {
+        Reason::AccessDenied | Reason::CallerUnknown | Reason::CredentialsExpired => "denied",
+        _ => "failed",
     }
 }
 

@@ -4,7 +4,7 @@
 //! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents, by their text.
 
 use super::grants;
-use super::resource::{Object, Target};
+use super::resource::{Object, Target, unidentified};
 use crate::authz::context::Context;
 use crate::authz::eval::{self, Attached, Outcome, Policies, Request};
 use crate::authz::explain;
@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, replication_role};
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Arn, PrincipalKind};
-use crate::ops::{Class, Op};
+use crate::ops::{Class, Kind as On, Op};
 use crate::store::registries::StoredPolicy;
 use crate::store::{Tx, repositories::RepositoryRow};
 use std::collections::{BTreeMap, HashMap};
@@ -243,6 +243,10 @@ impl Judge {
 
     /// Decides for a part of the repository the judge was loaded for; reads its tags if a policy asks for them.
     pub(super) async fn decide(&self, tx: &mut Tx<'_>, op: Op, target: &Target) -> Result<Ruling> {
+        // Who is known may ask about itself, whatever policies say: the evaluation knows the action. Nobody may not.
+        if op.spec().resource == On::Caller && matches!(self.caller, Who::Anonymous) {
+            return Err(unidentified());
+        }
         let mut context = self.context.clone();
         if self.wants_tags
             && let Some((_, object)) = &target.repository
@@ -406,6 +410,9 @@ fn job_policy(job: &str) -> &'static str {
 pub(super) fn in_scope(ctx: &Ctx, op: Op, target: &Target) -> bool {
     let Caller::Principal(principal) = &ctx.caller else { return true };
     let Some(scope) = principal.session.as_ref().and_then(|session| session.scope.as_ref()) else { return true };
+    if op.spec().resource == On::Caller {
+        return true;
+    }
     let Some((repository, _)) = &target.repository else { return false };
     scope.iter().any(|entry| {
         entry.account == repository.account

@@ -1,11 +1,12 @@
 //! What operations are authorized on: how each is named, found, and reported missing.
 
-use crate::ctx::Ctx;
+use crate::ctx::{Caller, Ctx, Principal};
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Arn, Digest, PrincipalName, RepositoryRef, Tag};
 use crate::store::{self, Tx, directory, registries, repositories};
 use std::future::Future;
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// The part of a repository a request is about; its tags become `ecr:ImageTag` (decision 17).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// Of a call whose caller was not believed: nothing was looked at.
+    pub(super) fn unjudged() -> Self {
+        Self::new("*", None)
+    }
+
     fn new(arn: impl Into<String>, account: Option<AccountId>) -> Self {
         Self { arn: arn.into(), account, repository: None, registry: false, role: None, context: Vec::new() }
     }
@@ -292,6 +298,34 @@ impl Resource for Organization {
     fn missing(_: &Self::Address, _: &Ctx) -> Error {
         Error::new(Reason::Unavailable, "this region does not know its organization yet; try again shortly")
     }
+}
+
+/// A caller who has proven who it is, and asks about nothing but itself.
+#[derive(Clone, Debug)]
+pub struct Identified(pub Arc<Principal>);
+
+impl Resource for Identified {
+    type Address = Caller;
+
+    fn target(address: &Self::Address) -> Target {
+        Target::new("*", address.account())
+    }
+
+    async fn load(_: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(match address {
+            Caller::Principal(principal) => Some(Self(principal.clone())),
+            Caller::Anonymous | Caller::Replication { .. } | Caller::System(_) => None,
+        })
+    }
+
+    fn missing(_: &Self::Address, _: &Ctx) -> Error {
+        unidentified()
+    }
+}
+
+/// What a call about the caller itself answers to nobody.
+pub(super) fn unidentified() -> Error {
+    Error::new(Reason::CallerUnknown, "this call needs the credentials of a user or role session")
 }
 
 fn account_missing(account: AccountId) -> Error {

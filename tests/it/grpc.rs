@@ -14,14 +14,19 @@ use transship::secret::Secret;
 
 /// A bearer token for an account's admin, by the whole handshake.
 pub async fn log_in(region: &Region, account: &str) -> String {
+    let (id, secret) = region.access_key(account);
+    log_in_with(region, &id, secret).await
+}
+
+/// A bearer token for the holder of an access key.
+pub async fn log_in_with(region: &Region, id: &str, secret: String) -> String {
     let mut client = TrustServiceClient::new(channel(region).await);
     let refused = client.exchange_token(trust::ExchangeTokenRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     let details = refused.get_error_details();
     let told = &details.error_info().unwrap().metadata;
-    let (id, secret) = region.access_key(account);
     let secret = Secret::new(secret);
-    let credentials = sign::Credentials { access_key_id: &id, secret: &secret, session_token: None };
+    let credentials = sign::Credentials { access_key_id: id, secret: &secret, session_token: None };
     let presigned_url = sign::presign_get_caller_identity(
         &Endpoint::parse(&region.base).unwrap(),
         &RegionName::parse(&told["region"]).unwrap(),

@@ -20,6 +20,7 @@ mod independence;
 mod isolation;
 mod kills;
 mod operations;
+mod proofs;
 mod push_pull;
 mod refusals;
 mod replication;

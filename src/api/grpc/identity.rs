@@ -5,6 +5,7 @@ use super::{Services, names};
 use crate::domain::directory::{DEFAULT_SESSION_SECS, NewAccessKey};
 use crate::error::Result;
 use crate::names::{AccountId, RoleName, UserName};
+use crate::ops::Op;
 use crate::pb::identity as pb;
 use crate::pb::identity::identity_service_server::IdentityService;
 use crate::store::directory::{Account, PrincipalRow};
@@ -17,7 +18,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::CreateAccountRequest>,
     ) -> Result<Response<pb::CreateAccountResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateAccountRequest| {
+        self.known(Op::CreateAccount, request, async |ctx, message: pb::CreateAccountRequest| {
             let id = Some(message.account_id.as_str()).filter(|id| !id.is_empty()).map(AccountId::parse).transpose()?;
             let ctx = changing(ctx, "", message.validate_only, "")?;
             let (made, key) = self.app.create_account(&ctx, &message.display_name, id).await?;
@@ -30,7 +31,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::ListAccountsRequest>,
     ) -> Result<Response<pb::ListAccountsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListAccountsRequest| {
+        self.known(Op::ListAccounts, request, async |ctx, message: pb::ListAccountsRequest| {
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let rows = self.app.list_accounts(&ctx, token.as_ref().map_or("", |token| token.key()), size).await?;
             let next_page_token = names::next_page(&rows, size, |row| row.id.to_string());
@@ -43,7 +44,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::CreateUserRequest>,
     ) -> Result<Response<pb::CreateUserResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateUserRequest| {
+        self.known(Op::CreateUser, request, async |ctx, message: pb::CreateUserRequest| {
             let (owner, name) = (names::account(&message.parent)?, UserName::parse(&message.user_id)?);
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let row = self.app.create_user(&ctx, owner, &name).await?;
@@ -56,7 +57,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::DeleteUserRequest>,
     ) -> Result<Response<pb::DeleteUserResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteUserRequest| {
+        self.known(Op::DeleteUser, request, async |ctx, message: pb::DeleteUserRequest| {
             let name = names::user(&message.name)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_principal(&ctx, name).await?;
@@ -69,7 +70,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::CreateAccessKeyRequest>,
     ) -> Result<Response<pb::CreateAccessKeyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateAccessKeyRequest| {
+        self.known(Op::CreateAccessKey, request, async |ctx, message: pb::CreateAccessKeyRequest| {
             let user = names::user(&message.parent)?;
             let ctx = changing(ctx, "", message.validate_only, "")?;
             let key = self.app.create_access_key(&ctx, user).await?;
@@ -82,7 +83,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::DeleteAccessKeyRequest>,
     ) -> Result<Response<pb::DeleteAccessKeyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteAccessKeyRequest| {
+        self.known(Op::DeleteAccessKey, request, async |ctx, message: pb::DeleteAccessKeyRequest| {
             let (user, id) = names::access_key(&message.name)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_access_key(&ctx, user, id).await?;
@@ -95,7 +96,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::CreateRoleRequest>,
     ) -> Result<Response<pb::CreateRoleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateRoleRequest| {
+        self.known(Op::CreateRole, request, async |ctx, message: pb::CreateRoleRequest| {
             let (owner, name) = (names::account(&message.parent)?, RoleName::parse(&message.role_id)?);
             let longest = message.max_session_duration.map_or(DEFAULT_SESSION_SECS, |longest| longest.seconds);
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
@@ -109,7 +110,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::DeleteRoleRequest>,
     ) -> Result<Response<pb::DeleteRoleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRoleRequest| {
+        self.known(Op::DeleteRole, request, async |ctx, message: pb::DeleteRoleRequest| {
             let name = names::role(&message.name)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_principal(&ctx, name).await?;
@@ -122,7 +123,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::ListPrincipalsRequest>,
     ) -> Result<Response<pb::ListPrincipalsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListPrincipalsRequest| {
+        self.known(Op::ListPrincipals, request, async |ctx, message: pb::ListPrincipalsRequest| {
             let owner = names::account(&message.parent)?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
@@ -138,7 +139,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::PutPrincipalPolicyRequest>,
     ) -> Result<Response<pb::PutPrincipalPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::PutPrincipalPolicyRequest| {
+        self.known(Op::PutPrincipalPolicy, request, async |ctx, message: pb::PutPrincipalPolicyRequest| {
             let name = names::principal(&message.parent)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let warnings = self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await?;

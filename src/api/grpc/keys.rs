@@ -3,6 +3,7 @@
 use super::{Services, names};
 use crate::error::{Error, Result};
 use crate::keys::{KeyInfo, KeyState};
+use crate::ops::Op;
 use crate::pb::keys as pb;
 use crate::pb::keys::key_service_server::KeyService;
 use tonic::{Request, Response, Status};
@@ -13,7 +14,7 @@ impl KeyService for Services {
         &self,
         request: Request<pb::CreateKeyRequest>,
     ) -> Result<Response<pb::CreateKeyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateKeyRequest| {
+        self.known(Op::CreateKey, request, async |ctx, message: pb::CreateKeyRequest| {
             let account = names::account(&message.parent)?;
             let made = self.app.create_key(&ctx, account, &message.description).await?;
             Ok(pb::CreateKeyResponse { key: Some(key(made)) })
@@ -22,7 +23,7 @@ impl KeyService for Services {
     }
 
     async fn list_keys(&self, request: Request<pb::ListKeysRequest>) -> Result<Response<pb::ListKeysResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListKeysRequest| {
+        self.known(Op::ListKeys, request, async |ctx, message: pb::ListKeysRequest| {
             let account = names::account(&message.parent)?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
@@ -40,7 +41,7 @@ impl KeyService for Services {
         &self,
         request: Request<pb::SetKeyStateRequest>,
     ) -> Result<Response<pb::SetKeyStateResponse>, Status> {
-        self.known(request, async |ctx, message: pb::SetKeyStateRequest| {
+        self.known(Op::SetKeyState, request, async |ctx, message: pb::SetKeyStateRequest| {
             let (account, arn) = names::key(&message.name, &self.app.settings().region)?;
             let enabled = match message.state() {
                 pb::key::State::Enabled => true,

@@ -5,6 +5,7 @@ use super::{Services, names};
 use crate::domain::images::{Listed, Reference};
 use crate::error::{Error, Result};
 use crate::names::{Arn, Digest, RepositoryName, RepositoryRef, Tag};
+use crate::ops::Op;
 use crate::pb::registry as pb;
 use crate::pb::registry::registry_service_server::RegistryService;
 use crate::pb::registry::registry_settings::CreateOnPush;
@@ -18,7 +19,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::CreateRepositoryRequest>,
     ) -> Result<Response<pb::CreateRepositoryResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateRepositoryRequest| {
+        self.known(Op::CreateRepository, request, async |ctx, message: pb::CreateRepositoryRequest| {
             let address = RepositoryRef {
                 account: names::account(&message.parent)?,
                 region: self.app.settings().region.clone(),
@@ -36,7 +37,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::GetRepositoryRequest>,
     ) -> Result<Response<pb::GetRepositoryResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetRepositoryRequest| {
+        self.known(Op::DescribeRepositories, request, async |ctx, message: pb::GetRepositoryRequest| {
             let row = self.app.get_repository(&ctx, &self.named(&message.name)?).await?;
             Ok(pb::GetRepositoryResponse { repository: Some(self.repository(row)) })
         })
@@ -47,7 +48,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::ListRepositoriesRequest>,
     ) -> Result<Response<pb::ListRepositoriesResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListRepositoriesRequest| {
+        self.known(Op::ListRepositories, request, async |ctx, message: pb::ListRepositoriesRequest| {
             let account = names::account(&message.parent)?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
@@ -63,7 +64,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::DeleteRepositoryRequest>,
     ) -> Result<Response<pb::DeleteRepositoryResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRepositoryRequest| {
+        self.known(Op::DeleteRepository, request, async |ctx, message: pb::DeleteRepositoryRequest| {
             let address = self.named(&message.name)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_repository(&ctx, &address, message.force).await?;
@@ -76,7 +77,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::GetRepositoryPolicyRequest>,
     ) -> Result<Response<pb::GetRepositoryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetRepositoryPolicyRequest| {
+        self.known(Op::GetRepositoryPolicy, request, async |ctx, message: pb::GetRepositoryPolicyRequest| {
             let policy = self.app.repository_policy(&ctx, &self.named(&message.name)?).await?;
             Ok(pb::GetRepositoryPolicyResponse { policy })
         })
@@ -87,7 +88,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::SetRepositoryPolicyRequest>,
     ) -> Result<Response<pb::SetRepositoryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::SetRepositoryPolicyRequest| {
+        self.known(Op::SetRepositoryPolicy, request, async |ctx, message: pb::SetRepositoryPolicyRequest| {
             let address = self.named(&message.name)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let warnings = self.app.set_repository_policy(&ctx, &address, &message.policy, message.force).await?;
@@ -100,7 +101,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::DeleteRepositoryPolicyRequest>,
     ) -> Result<Response<pb::DeleteRepositoryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRepositoryPolicyRequest| {
+        self.known(Op::DeleteRepositoryPolicy, request, async |ctx, message: pb::DeleteRepositoryPolicyRequest| {
             let address = self.named(&message.name)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_repository_policy(&ctx, &address).await?;
@@ -113,7 +114,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::GetRegistryPolicyRequest>,
     ) -> Result<Response<pb::GetRegistryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetRegistryPolicyRequest| {
+        self.known(Op::GetRegistryPolicy, request, async |ctx, message: pb::GetRegistryPolicyRequest| {
             let policy = self.app.registry_policy(&ctx, names::account(&message.parent)?).await?;
             Ok(pb::GetRegistryPolicyResponse { policy })
         })
@@ -124,7 +125,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::PutRegistryPolicyRequest>,
     ) -> Result<Response<pb::PutRegistryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::PutRegistryPolicyRequest| {
+        self.known(Op::PutRegistryPolicy, request, async |ctx, message: pb::PutRegistryPolicyRequest| {
             let account = names::account(&message.parent)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let warnings = self.app.put_registry_policy(&ctx, account, &message.policy, message.force).await?;
@@ -137,7 +138,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::DeleteRegistryPolicyRequest>,
     ) -> Result<Response<pb::DeleteRegistryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRegistryPolicyRequest| {
+        self.known(Op::DeleteRegistryPolicy, request, async |ctx, message: pb::DeleteRegistryPolicyRequest| {
             let account = names::account(&message.parent)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_registry_policy(&ctx, account).await?;
@@ -150,7 +151,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::GetRegistrySettingsRequest>,
     ) -> Result<Response<pb::GetRegistrySettingsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetRegistrySettingsRequest| {
+        self.known(Op::DescribeRegistry, request, async |ctx, message: pb::GetRegistrySettingsRequest| {
             let registry = self.app.registry_settings(&ctx, names::registry(&message.name)?).await?;
             Ok(pb::GetRegistrySettingsResponse { settings: Some(settings(&registry)) })
         })
@@ -161,7 +162,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::UpdateRegistrySettingsRequest>,
     ) -> Result<Response<pb::UpdateRegistrySettingsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::UpdateRegistrySettingsRequest| {
+        self.known(Op::PutRegistrySettings, request, async |ctx, message: pb::UpdateRegistrySettingsRequest| {
             let wanted = message.settings.unwrap_or_default();
             let account = names::registry(&wanted.name)?;
             let create_on_push = match wanted.create_on_push() {
@@ -182,7 +183,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::ListImagesRequest>,
     ) -> Result<Response<pb::ListImagesResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListImagesRequest| {
+        self.known(Op::DescribeImages, request, async |ctx, message: pb::ListImagesRequest| {
             let address = self.named(&message.parent)?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
@@ -198,7 +199,7 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::DeleteImageRequest>,
     ) -> Result<Response<pb::DeleteImageResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteImageRequest| {
+        self.known(Op::BatchDeleteImage, request, async |ctx, message: pb::DeleteImageRequest| {
             let address = self.named(&message.parent)?;
             let reference = match Digest::parse(&message.reference) {
                 Ok(digest) => Reference::Digest(digest),

@@ -7,6 +7,7 @@ use crate::domain::replication::rules::{NewRule, Status as Behind};
 use crate::domain::replication::verify::{Damage, Progress};
 use crate::error::Result;
 use crate::names::{AccountId, Region, RepositoryRef};
+use crate::ops::Op;
 use crate::pb::replication as pb;
 use crate::pb::replication::replication_service_server::ReplicationService;
 use crate::store::receipts::ReceiptRow;
@@ -24,7 +25,7 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::CreateRuleRequest>,
     ) -> Result<Response<pb::CreateRuleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateRuleRequest| {
+        self.known(Op::CreateReplicationRule, request, async |ctx, message: pb::CreateRuleRequest| {
             let account = names::account(&message.parent)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let row = self.app.create_rule(&ctx, account, new_rule(message.rule.unwrap_or_default())?).await?;
@@ -37,7 +38,7 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::ListRulesRequest>,
     ) -> Result<Response<pb::ListRulesResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListRulesRequest| {
+        self.known(Op::ListReplicationRules, request, async |ctx, message: pb::ListRulesRequest| {
             let account = names::account(&message.parent)?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let rows = self.app.list_rules(&ctx, account, names::after_uid(token.as_ref())?, size).await?;
@@ -51,7 +52,7 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::DeleteRuleRequest>,
     ) -> Result<Response<pb::DeleteRuleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRuleRequest| {
+        self.known(Op::DeleteReplicationRule, request, async |ctx, message: pb::DeleteRuleRequest| {
             let (account, id) = names::numbered(&message.name, "rules")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, &message.etag)?;
             self.app.delete_rule(&ctx, account, id).await?;
@@ -64,7 +65,7 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetStatusRequest| {
+        self.known(Op::GetReplicationStatus, request, async |ctx, message: pb::GetStatusRequest| {
             let all = self.app.replication_status(&ctx, names::account(&message.parent)?).await?;
             Ok(pb::GetStatusResponse { destinations: all.into_iter().map(behind).collect() })
         })
@@ -75,7 +76,7 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::ListReceiptsRequest>,
     ) -> Result<Response<pb::ListReceiptsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListReceiptsRequest| {
+        self.known(Op::ListReceipts, request, async |ctx, message: pb::ListReceiptsRequest| {
             let address = names::repository(&message.parent, &self.app.settings().region)?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
@@ -92,7 +93,7 @@ impl ReplicationService for Services {
     }
 
     async fn verify(&self, request: Request<pb::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
-        self.known(request, async |ctx, message: pb::VerifyRequest| {
+        self.known(Op::VerifyImages, request, async |ctx, message: pb::VerifyRequest| {
             let address = names::repository(&message.name, &self.app.settings().region)?;
             let reports = self.app.verify_repository(&ctx, &address).await?;
             let id = ctx.request_id;

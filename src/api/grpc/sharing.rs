@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::domain::grants::{NewGrant, State};
 use crate::error::{Error, Result};
 use crate::names::{Arn, Tag, TagPattern};
+use crate::ops::Op;
 use crate::pb::sharing as pb;
 use crate::pb::sharing::sharing_service_server::SharingService;
 use crate::store::grants::{GrantAction, GrantRow};
@@ -18,7 +19,7 @@ impl SharingService for Services {
         &self,
         request: Request<pb::CreateGrantRequest>,
     ) -> Result<Response<pb::CreateGrantResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateGrantRequest| {
+        self.known(Op::CreateGrant, request, async |ctx, message: pb::CreateGrantRequest| {
             let account = names::account(&message.parent)?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let new = new_grant(message.grant.unwrap_or_default())?;
@@ -29,7 +30,7 @@ impl SharingService for Services {
     }
 
     async fn get_grant(&self, request: Request<pb::GetGrantRequest>) -> Result<Response<pb::GetGrantResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetGrantRequest| {
+        self.known(Op::ListGrants, request, async |ctx, message: pb::GetGrantRequest| {
             let (account, id) = names::numbered(&message.name, "grants")?;
             let row = self.app.get_grant(&ctx, account, id).await?;
             Ok(pb::GetGrantResponse { grant: Some(grant(row, ctx.now)) })
@@ -41,7 +42,7 @@ impl SharingService for Services {
         &self,
         request: Request<pb::ListGrantsRequest>,
     ) -> Result<Response<pb::ListGrantsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListGrantsRequest| {
+        self.known(Op::ListGrants, request, async |ctx, message: pb::ListGrantsRequest| {
             let account = names::account(&message.parent)?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let rows = self.app.list_grants(&ctx, account, names::after_uid(token.as_ref())?, size).await?;
@@ -56,7 +57,7 @@ impl SharingService for Services {
         &self,
         request: Request<pb::RevokeGrantRequest>,
     ) -> Result<Response<pb::RevokeGrantResponse>, Status> {
-        self.known(request, async |ctx, message: pb::RevokeGrantRequest| {
+        self.known(Op::RevokeGrant, request, async |ctx, message: pb::RevokeGrantRequest| {
             let (account, id) = names::numbered(&message.name, "grants")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, &message.etag)?;
             let row = self.app.revoke_grant(&ctx, account, id).await?;
@@ -69,7 +70,7 @@ impl SharingService for Services {
         &self,
         request: Request<pb::ExplainAccessRequest>,
     ) -> Result<Response<pb::ExplainAccessResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ExplainAccessRequest| {
+        self.known(Op::ExplainAccess, request, async |ctx, message: pb::ExplainAccessRequest| {
             let repository = names::repository(&message.repository, &self.app.settings().region)?;
             let principal = Arn::parse(&message.principal)?;
             let tag = Some(message.tag.as_str()).filter(|tag| !tag.is_empty()).map(Tag::parse).transpose()?;

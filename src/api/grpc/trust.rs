@@ -5,6 +5,7 @@ use super::{Services, names};
 use crate::domain::trust::{AssumeRole, Assumed};
 use crate::error::{Error, Result};
 use crate::names::{Arn, PrincipalKind, PrincipalName, SessionName, Uid};
+use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
 use crate::store::sessions::SessionRow;
@@ -17,8 +18,8 @@ impl TrustService for Services {
         &self,
         request: Request<pb::ExchangeTokenRequest>,
     ) -> Result<Response<pb::ExchangeTokenResponse>, Status> {
-        self.unproven(request, async |message: pb::ExchangeTokenRequest| {
-            let (token, principal) = self.app.exchange_token(&message.presigned_url, &self.endpoints).await?;
+        self.unproven(request, async |ctx, message: pb::ExchangeTokenRequest| {
+            let (token, principal) = self.app.exchange_token(&ctx, &message.presigned_url, &self.endpoints).await?;
             Ok(pb::ExchangeTokenResponse {
                 token: token.text.expose().clone(),
                 expire_time: Some(names::time(token.expires_at)),
@@ -32,7 +33,7 @@ impl TrustService for Services {
         &self,
         request: Request<pb::AssumeRoleRequest>,
     ) -> Result<Response<pb::AssumeRoleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::AssumeRoleRequest| {
+        self.known(Op::AssumeRole, request, async |ctx, message: pb::AssumeRoleRequest| {
             let assumed = self.app.assume_role(&ctx, wanted(message)?).await?;
             Ok(told(&assumed))
         })
@@ -43,8 +44,8 @@ impl TrustService for Services {
         &self,
         request: Request<pb::GetCallerIdentityRequest>,
     ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
-        self.known(request, async |ctx, _| {
-            let principal = self.app.caller_identity(&ctx)?;
+        self.known(Op::GetCallerIdentity, request, async |ctx, _| {
+            let principal = self.app.caller_identity(&ctx).await?;
             let session = principal.session.as_ref().and_then(|session| session.name.as_ref());
             let user_id = match (principal.name.kind, session) {
                 (PrincipalKind::Role, Some(session)) => format!("{}:{session}", principal.unique_id),
@@ -60,7 +61,7 @@ impl TrustService for Services {
         &self,
         request: Request<pb::GetAuthorizationTokenRequest>,
     ) -> Result<Response<pb::GetAuthorizationTokenResponse>, Status> {
-        self.known(request, async |ctx, _| {
+        self.known(Op::GetAuthorizationToken, request, async |ctx, _| {
             let token = self.app.authorization_token(&ctx).await?;
             Ok(pb::GetAuthorizationTokenResponse {
                 username: "AWS".to_owned(),
@@ -75,7 +76,7 @@ impl TrustService for Services {
         &self,
         request: Request<pb::ListSessionsRequest>,
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListSessionsRequest| {
+        self.known(Op::ListSessions, request, async |ctx, message: pb::ListSessionsRequest| {
             let account = names::account(&message.parent)?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let before = match token {
@@ -94,7 +95,7 @@ impl TrustService for Services {
         &self,
         request: Request<pb::RevokeSessionRequest>,
     ) -> Result<Response<pb::RevokeSessionResponse>, Status> {
-        self.known(request, async |ctx, message: pb::RevokeSessionRequest| {
+        self.known(Op::RevokeSession, request, async |ctx, message: pb::RevokeSessionRequest| {
             let (account, id) = names::numbered(&message.name, "sessions")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.revoke_session(&ctx, account, id).await?;
