@@ -101,6 +101,11 @@ impl App {
         self.store.clone().close().await;
     }
 
+    /// Writes the audit rows of reads and refusals that wait.
+    pub async fn flush_audit(&self) {
+        self.gate.flush().await;
+    }
+
     /// The node that this is, once it has claimed its store.
     pub(crate) fn node(&self) -> Result<Uid> {
         self.node.get().copied().ok_or_else(|| Error::internal("the store was not claimed"))

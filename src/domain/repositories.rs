@@ -103,8 +103,9 @@ impl App {
         key: Option<Arn>,
     ) -> Result<RepositoryRow> {
         let asked = RepositoryAddress::whole(address);
-        let mut view = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await?;
-        let (_, mut tx) = view.parts();
+        self.gate.look::<NewRepository>(ctx, Op::CreateRepository, &asked).await?;
+        let mut snapshot = self.store.snapshot().await?;
+        let mut tx = snapshot.tx();
         if ctx.mutation.request_id.is_none() && tx.repository(address.account, &address.name).await?.is_some() {
             let text = format!(
                 "The repository with name '{}' already exists in the registry with id '{}'",
@@ -113,7 +114,7 @@ impl App {
             return Err(Error::new(Reason::AlreadyExists, text).with("repository", &address.name));
         }
         let registry = tx.registry(address.account).await?;
-        drop(view);
+        drop(snapshot);
         let default = registry.as_ref().and_then(|registry| registry.kms_key.clone());
         let key = self.key_for(address.account, key, default).await?;
         let branch = self.new_branch(&key, address).await?;
@@ -215,8 +216,8 @@ impl App {
         object: Object,
     ) -> Result<Allowed<Repository>> {
         let asked = RepositoryAddress::of(address, object);
-        let missing = match self.gate.read::<Repository>(ctx, op, &asked).await {
-            Ok(view) => return Ok(view.into_allowed()),
+        let missing = match self.gate.look::<Repository>(ctx, op, &asked).await {
+            Ok(found) => return Ok(found),
             Err(error) if error.reason == Reason::RepositoryNotFound => error,
             Err(error) => return Err(error),
         };
@@ -229,15 +230,15 @@ impl App {
             Err(error) if error.reason == Reason::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        Ok(self.gate.read::<Repository>(ctx, op, &asked).await?.into_allowed())
+        self.gate.look::<Repository>(ctx, op, &asked).await
     }
 
     async fn creates_on_push(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<bool> {
         let asked = RepositoryAddress::whole(address);
-        let Ok(mut view) = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await else {
+        if self.gate.look::<NewRepository>(ctx, Op::CreateRepository, &asked).await.is_err() {
             return Ok(false);
-        };
-        let registry = view.parts().1.registry(address.account).await?;
+        }
+        let registry = self.store.snapshot().await?.tx().registry(address.account).await?;
         Ok(registry.map_or(self.settings.create_on_push, |registry| registry.create_on_push))
     }
 }

@@ -1,9 +1,9 @@
 //! Proofs of identity: whoever has one is let in about itself, whoever has none is not, and the audit has both.
 
+use crate::audit::rows;
 use crate::grpc::{channel, log_in_with, under};
 use crate::harness::{Region, eventually};
 use crate::tenants::{self, books};
-use rusqlite::{Connection, OpenFlags};
 use std::time::Duration;
 use tonic::Code;
 use transship::domain::trust::AssumeRole;
@@ -12,29 +12,6 @@ use transship::names::SessionName;
 use transship::pb::trust::trust_service_client::TrustServiceClient;
 use transship::pb::trust::{ExchangeTokenRequest, GetCallerIdentityRequest};
 use transship::secret::Secret;
-
-/// A row of the audit.
-#[derive(Debug, PartialEq)]
-struct Row {
-    op: String,
-    caller: String,
-    account: Option<String>,
-    outcome: String,
-    detail: String,
-}
-
-/// Rows of an operation by a caller.
-fn rows(region: &Region, op: &str, caller: &str) -> Vec<Row> {
-    let path = region.folder.path().join("data/metadata.db");
-    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let text = "SELECT op, caller, account, outcome, detail FROM audit WHERE op = ?1 AND caller = ?2";
-    let mut select = database.prepare(text).unwrap();
-    let read = |row: &rusqlite::Row<'_>| {
-        let (op, caller, account) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(Row { op, caller, account, outcome: row.get(3)?, detail: row.get(4)? })
-    };
-    select.query_map([op, caller], read).unwrap().map(Result::unwrap).collect()
-}
 
 /// A proof for a region, signed at a moment.
 fn proof(region: &Region, credentials: &sign::Credentials<'_>, at: transship::clock::Timestamp) -> String {
