@@ -152,8 +152,10 @@ operations! {
     CreateKey "kms:CreateKey" Write Key "0.1";
     /// Read KMS keys.
     ListKeys "kms:ListKeys" Read Key "0.1";
-    /// Enable or disable a KMS key.
-    SetKeyState "kms:DisableKey" Write Key "0.1";
+    /// Let a KMS key wrap and unwrap again.
+    EnableKey "kms:EnableKey" Write Key "0.1";
+    /// Stop a KMS key from opening anything.
+    DisableKey "kms:DisableKey" Write Key "0.1";
     /// Make an account in the organization.
     CreateAccount "organizations:CreateAccount" Write Organization "0.1";
     /// List the organization's accounts and regions.

@@ -4,26 +4,27 @@ use super::App;
 use crate::authz::permit::Allowed;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Keyring, Repository};
-use crate::keys::{self, BranchKey, Context, DataKey, KeyInfo, Link, WrappedBranchKey};
+use crate::gate::{Change, Key, KeyAddress, Keyring, Repository, Resource};
+use crate::keys::{self, BranchKey, Context, DataKey, KeyInfo, Link, Refusal, WrappedBranchKey};
 use crate::names::{AccountId, Arn, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::blobs::WrappedKey;
 use crate::store::repositories::{BranchKeyRow, RepositoryRow};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// What the default key of an account's registry is called.
 const DEFAULT_KEY: &str = "default key of the account's registry";
 
 /// Nothing to change in the store: the KMS keeps the key. The gate still authorizes and audits.
-struct Noted;
+struct Noted<R>(PhantomData<fn() -> R>);
 
-impl Change for Noted {
-    type Resource = Keyring;
+impl<R: Resource> Change for Noted<R> {
+    type Resource = R;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<Keyring>, _: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<R>, _: &mut Tx<'_>) -> Result<()> {
         Ok(())
     }
 }
@@ -37,7 +38,7 @@ impl App {
         if description.chars().count() > 256 {
             return Err(Error::invalid("description", "at most 256 characters"));
         }
-        self.gate.write(ctx, Op::CreateKey, &account, Noted).await?;
+        self.gate.write(ctx, Op::CreateKey, &account, Noted::<Keyring>(PhantomData)).await?;
         Ok(self.kms.create_key(account, &self.settings.region, description).await?)
     }
 
@@ -55,11 +56,14 @@ impl App {
     /// # Errors
     /// When the caller may not, the key is missing, or the KMS does not answer.
     pub async fn set_key_enabled(&self, ctx: &Ctx, account: AccountId, key: &Arn, enabled: bool) -> Result<KeyInfo> {
-        self.gate.write(ctx, Op::SetKeyState, &account, Noted).await?;
-        if key.account() != Some(account) {
-            let text = format!("account {account} has no key {key}");
-            return Err(Error::new(Reason::NotFound, text).with("key", key));
+        let op = if enabled { Op::EnableKey } else { Op::DisableKey };
+        let address = KeyAddress { account, key: key.clone() };
+        self.gate.look::<Key>(ctx, op, &address).await?;
+        match self.kms.describe_key(key).await {
+            Err(keys::Error::Kms { refusal: Refusal::NotFound, .. }) => return Err(Key::missing(&address, ctx)),
+            found => drop(found?),
         }
+        self.gate.write(ctx, op, &address, Noted::<Key>(PhantomData)).await?;
         self.kms.set_enabled(key, enabled).await?;
         self.branches.forget_key(key);
         Ok(self.kms.describe_key(key).await?)

@@ -220,6 +220,10 @@ impl Judge {
                 }
             }
         }
+        if let Some(account) = target.account.filter(|_| target.key) {
+            let policy = StoredPolicy { text: key_policy(account), bindings: BTreeMap::new() };
+            self.add(documents, "default key policy", Kind::Key, Some(policy))?;
+        }
         if let Some(role) = &target.role {
             let row = tx.principal(role).await?;
             let policy =
@@ -391,6 +395,15 @@ fn principal_context(context: &mut Context, principal: &Principal) {
             context.set("aws:SourceIdentity", &**identity);
         }
     }
+}
+
+/// The policy of every key: its account decides, by the policies of its users and roles.
+// SPEC: KMS developer guide, "Default key policy".
+fn key_policy(account: AccountId) -> String {
+    let root = Arn::new("iam", "", Some(account), "root");
+    format!(
+        r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Principal":{{"AWS":"{root}"}},"Action":"kms:*","Resource":"*"}}}}"#
+    )
 }
 
 /// What each job of the server may do; there is no caller that may do everything.

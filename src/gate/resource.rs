@@ -36,6 +36,8 @@ pub struct Target {
     pub registry: bool,
     /// The role whose trust policy applies.
     pub role: Option<PrincipalName>,
+    /// Whether it is a KMS key of `account`, which has the policy that every key begins with.
+    pub key: bool,
     /// Context keys only this request has.
     pub context: Vec<(&'static str, String)>,
 }
@@ -47,7 +49,15 @@ impl Target {
     }
 
     fn new(arn: impl Into<String>, account: Option<AccountId>) -> Self {
-        Self { arn: arn.into(), account, repository: None, registry: false, role: None, context: Vec::new() }
+        Self {
+            arn: arn.into(),
+            account,
+            repository: None,
+            registry: false,
+            role: None,
+            key: false,
+            context: Vec::new(),
+        }
     }
 }
 
@@ -277,6 +287,37 @@ impl Resource for Keyring {
 
     fn missing(address: &Self::Address, _: &Ctx) -> Error {
         account_missing(*address)
+    }
+}
+
+/// One KMS key of an account. Whether the KMS has it is not known here: only the KMS knows.
+#[derive(Clone, Debug)]
+pub struct Key(pub Arn);
+
+/// A KMS key and the account whose key it is said to be.
+#[derive(Clone, Debug)]
+pub struct KeyAddress {
+    /// The account.
+    pub account: AccountId,
+    /// The key.
+    pub key: Arn,
+}
+
+impl Resource for Key {
+    type Address = KeyAddress;
+
+    fn target(address: &Self::Address) -> Target {
+        Target { key: true, ..Target::new(address.key.as_str(), Some(address.account)) }
+    }
+
+    async fn load(_: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok((address.key.account() == Some(address.account)).then(|| Self(address.key.clone())))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        let KeyAddress { account, key } = address;
+        Error::new(Reason::NotFound, format!("account {account} has no key {key}; `ListKeys` has those there are"))
+            .with("key", key)
     }
 }
 

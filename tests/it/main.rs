@@ -19,6 +19,7 @@ mod grpc;
 mod harness;
 mod independence;
 mod isolation;
+mod keys;
 mod kills;
 mod operations;
 mod proofs;

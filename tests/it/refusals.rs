@@ -347,15 +347,18 @@ fn grpc_calls(things: &Things) -> Vec<GrpcCall> {
     calls.extend(registry_calls(&parent));
     calls.extend(sharing_calls(things, &parent));
     calls.extend(replication_calls(things, &parent));
-    let key = things.key_name.clone();
-    let state = keys::key::State::Disabled.into();
+    let becomes = |state: keys::key::State| {
+        let request = keys::SetKeyStateRequest { name: things.key_name.clone(), state: state.into() };
+        call("keys.v1.KeyService/SetKeyState", &request)
+    };
     calls.extend([
         call(
             "keys.v1.KeyService/CreateKey",
             &keys::CreateKeyRequest { parent: parent.clone(), description: "new".into() },
         ),
         call("keys.v1.KeyService/ListKeys", &keys::ListKeysRequest { parent: parent.clone(), ..Default::default() }),
-        call("keys.v1.KeyService/SetKeyState", &keys::SetKeyStateRequest { name: key, state }),
+        becomes(keys::key::State::Disabled),
+        becomes(keys::key::State::Enabled),
     ]);
     // Last, because nothing is left of it.
     let gone =

@@ -41,7 +41,9 @@ impl KeyService for Services {
         &self,
         request: Request<pb::SetKeyStateRequest>,
     ) -> Result<Response<pb::SetKeyStateResponse>, Status> {
-        self.known(Op::SetKeyState, request, async |ctx, message: pb::SetKeyStateRequest| {
+        let enables = request.get_ref().state() == pb::key::State::Enabled;
+        let op = if enables { Op::EnableKey } else { Op::DisableKey };
+        self.known(op, request, async |ctx, message: pb::SetKeyStateRequest| {
             let (account, arn) = names::key(&message.name, &self.app.settings().region)?;
             let enabled = match message.state() {
                 pb::key::State::Enabled => true,
