@@ -258,7 +258,9 @@ impl Settings {
             },
         };
         let settings = Self {
-            endpoint: file.endpoint.unwrap_or_else(|| format!("http://{listen}")),
+            endpoint: file
+                .endpoint
+                .map_or_else(|| format!("http://{listen}"), |text| text.trim_end_matches('/').to_owned()),
             data: file.data.unwrap_or_else(|| PathBuf::from("transship-data")),
             accounts: file.accounts.unwrap_or_else(|| vec!["main".to_owned()]),
             kms: match file.kms {

@@ -79,7 +79,7 @@ impl Change for SetPolicy {
             None if repository.policy.is_none() => {
                 let text =
                     format!("Repository policy does not exist for the repository with name '{}'", repository.name);
-                return Err(Error::new(Reason::NotFound, text));
+                return Err(Error::new(Reason::NotFound, text).with("policy", &repository.name));
             }
             None => None,
         };
@@ -175,7 +175,7 @@ impl App {
         let view = self.gate.read::<Repository>(ctx, Op::GetRepositoryPolicy, &asked).await?;
         view.allowed().policy.as_ref().map(|policy| policy.text.clone()).ok_or_else(|| {
             let text = format!("Repository policy does not exist for the repository with name '{}'", address.name);
-            Error::new(Reason::NotFound, text)
+            Error::new(Reason::NotFound, text).with("policy", &address.name)
         })
     }
 

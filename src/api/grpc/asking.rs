@@ -1,7 +1,7 @@
 //! From a gRPC request to its caller and context.
 
 use super::Services;
-use super::status::status;
+use super::status::{identify, status};
 use crate::api::caller;
 use crate::ctx::{Ctx, Mutation};
 use crate::error::{Error, Result};
@@ -54,9 +54,7 @@ impl Services {
 /// The answer or its error, with the request's id.
 fn answered<U>(outcome: Result<U>, id: Uid) -> Result<Response<U>, Status> {
     let mut response = Response::new(outcome.map_err(|error| status(&error, id))?);
-    if let Ok(value) = id.to_string().parse() {
-        response.metadata_mut().insert("x-request-id", value);
-    }
+    identify(response.metadata_mut(), id);
     Ok(response)
 }
 

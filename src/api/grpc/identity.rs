@@ -1,6 +1,7 @@
 //! `IdentityService`: the directory.
 
 use super::asking::changing;
+use super::names::Field;
 use super::{Services, names};
 use crate::domain::directory::{DEFAULT_SESSION_SECS, NewAccessKey};
 use crate::error::Result;
@@ -19,7 +20,11 @@ impl IdentityService for Services {
         request: Request<pb::CreateAccountRequest>,
     ) -> Result<Response<pb::CreateAccountResponse>, Status> {
         self.known(Op::CreateAccount, request, async |ctx, message: pb::CreateAccountRequest| {
-            let id = Some(message.account_id.as_str()).filter(|id| !id.is_empty()).map(AccountId::parse).transpose()?;
+            let id = Some(message.account_id.as_str())
+                .filter(|id| !id.is_empty())
+                .map(AccountId::parse)
+                .transpose()
+                .of("account_id")?;
             let ctx = changing(ctx, "", message.validate_only, "")?;
             let (made, key) = self.app.create_account(&ctx, &message.display_name, id).await?;
             Ok(pb::CreateAccountResponse { account: Some(account(made)), access_key: Some(access_key(&key)) })
@@ -45,7 +50,8 @@ impl IdentityService for Services {
         request: Request<pb::CreateUserRequest>,
     ) -> Result<Response<pb::CreateUserResponse>, Status> {
         self.known(Op::CreateUser, request, async |ctx, message: pb::CreateUserRequest| {
-            let (owner, name) = (names::account(&message.parent)?, UserName::parse(&message.user_id)?);
+            let (owner, name) =
+                (names::account(&message.parent).of("parent")?, UserName::parse(&message.user_id).of("user_id")?);
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let row = self.app.create_user(&ctx, owner, &name).await?;
             Ok(pb::CreateUserResponse { user: Some(principal(row)) })
@@ -58,7 +64,7 @@ impl IdentityService for Services {
         request: Request<pb::DeleteUserRequest>,
     ) -> Result<Response<pb::DeleteUserResponse>, Status> {
         self.known(Op::DeleteUser, request, async |ctx, message: pb::DeleteUserRequest| {
-            let name = names::user(&message.name)?;
+            let name = names::user(&message.name).of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_principal(&ctx, name).await?;
             Ok(pb::DeleteUserResponse {})
@@ -71,7 +77,7 @@ impl IdentityService for Services {
         request: Request<pb::CreateAccessKeyRequest>,
     ) -> Result<Response<pb::CreateAccessKeyResponse>, Status> {
         self.known(Op::CreateAccessKey, request, async |ctx, message: pb::CreateAccessKeyRequest| {
-            let user = names::user(&message.parent)?;
+            let user = names::user(&message.parent).of("parent")?;
             let ctx = changing(ctx, "", message.validate_only, "")?;
             let key = self.app.create_access_key(&ctx, user).await?;
             Ok(pb::CreateAccessKeyResponse { access_key: Some(access_key(&key)) })
@@ -84,7 +90,7 @@ impl IdentityService for Services {
         request: Request<pb::DeleteAccessKeyRequest>,
     ) -> Result<Response<pb::DeleteAccessKeyResponse>, Status> {
         self.known(Op::DeleteAccessKey, request, async |ctx, message: pb::DeleteAccessKeyRequest| {
-            let (user, id) = names::access_key(&message.name)?;
+            let (user, id) = names::access_key(&message.name).of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_access_key(&ctx, user, id).await?;
             Ok(pb::DeleteAccessKeyResponse {})
@@ -97,10 +103,15 @@ impl IdentityService for Services {
         request: Request<pb::CreateRoleRequest>,
     ) -> Result<Response<pb::CreateRoleResponse>, Status> {
         self.known(Op::CreateRole, request, async |ctx, message: pb::CreateRoleRequest| {
-            let (owner, name) = (names::account(&message.parent)?, RoleName::parse(&message.role_id)?);
+            let (owner, name) =
+                (names::account(&message.parent).of("parent")?, RoleName::parse(&message.role_id).of("role_id")?);
             let longest = message.max_session_duration.map_or(DEFAULT_SESSION_SECS, |longest| longest.seconds);
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let row = self.app.create_role(&ctx, owner, &name, &message.trust_policy, longest).await?;
+            let row = self
+                .app
+                .create_role(&ctx, owner, &name, &message.trust_policy, longest)
+                .await
+                .document("trust_policy")?;
             Ok(pb::CreateRoleResponse { role: Some(principal(row)) })
         })
         .await
@@ -111,7 +122,7 @@ impl IdentityService for Services {
         request: Request<pb::DeleteRoleRequest>,
     ) -> Result<Response<pb::DeleteRoleResponse>, Status> {
         self.known(Op::DeleteRole, request, async |ctx, message: pb::DeleteRoleRequest| {
-            let name = names::role(&message.name)?;
+            let name = names::role(&message.name).of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_principal(&ctx, name).await?;
             Ok(pb::DeleteRoleResponse {})
@@ -124,7 +135,7 @@ impl IdentityService for Services {
         request: Request<pb::ListPrincipalsRequest>,
     ) -> Result<Response<pb::ListPrincipalsResponse>, Status> {
         self.known(Op::ListPrincipals, request, async |ctx, message: pb::ListPrincipalsRequest| {
-            let owner = names::account(&message.parent)?;
+            let owner = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
             let rows = self.app.list_principals(&ctx, owner, after, size).await?;
@@ -140,9 +151,11 @@ impl IdentityService for Services {
         request: Request<pb::PutPrincipalPolicyRequest>,
     ) -> Result<Response<pb::PutPrincipalPolicyResponse>, Status> {
         self.known(Op::PutPrincipalPolicy, request, async |ctx, message: pb::PutPrincipalPolicyRequest| {
-            let name = names::principal(&message.parent)?;
+            let name = names::principal(&message.parent).of("parent")?;
+            UserName::parse(&message.policy_id).of("policy_id")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let warnings = self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await?;
+            let put = self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await;
+            let warnings = put.document("document")?;
             Ok(pb::PutPrincipalPolicyResponse { warnings })
         })
         .await

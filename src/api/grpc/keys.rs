@@ -1,5 +1,6 @@
 //! `KeyService`: the KMS keys of accounts.
 
+use super::names::Field;
 use super::{Services, names};
 use crate::error::{Error, Result};
 use crate::keys::{KeyInfo, KeyState};
@@ -15,7 +16,7 @@ impl KeyService for Services {
         request: Request<pb::CreateKeyRequest>,
     ) -> Result<Response<pb::CreateKeyResponse>, Status> {
         self.known(Op::CreateKey, request, async |ctx, message: pb::CreateKeyRequest| {
-            let account = names::account(&message.parent)?;
+            let account = names::account(&message.parent).of("parent")?;
             let made = self.app.create_key(&ctx, account, &message.description).await?;
             Ok(pb::CreateKeyResponse { key: Some(key(made)) })
         })
@@ -24,7 +25,7 @@ impl KeyService for Services {
 
     async fn list_keys(&self, request: Request<pb::ListKeysRequest>) -> Result<Response<pb::ListKeysResponse>, Status> {
         self.known(Op::ListKeys, request, async |ctx, message: pb::ListKeysRequest| {
-            let account = names::account(&message.parent)?;
+            let account = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
             let mut keys = self.app.list_keys(&ctx, account).await?;
@@ -44,7 +45,7 @@ impl KeyService for Services {
         let enables = request.get_ref().state() == pb::key::State::Enabled;
         let op = if enables { Op::EnableKey } else { Op::DisableKey };
         self.known(op, request, async |ctx, message: pb::SetKeyStateRequest| {
-            let (account, arn) = names::key(&message.name, &self.app.settings().region)?;
+            let (account, arn) = names::key(&message.name, &self.app.settings().region).of("name")?;
             let enabled = match message.state() {
                 pb::key::State::Enabled => true,
                 pb::key::State::Disabled => false,

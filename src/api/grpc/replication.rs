@@ -1,6 +1,7 @@
 //! `ReplicationService`: rules, status, receipts, verification.
 
 use super::asking::changing;
+use super::names::Field;
 use super::{Services, names};
 use crate::domain::replication::receipt::{How, Receipt};
 use crate::domain::replication::rules::{NewRule, Status as Behind};
@@ -26,9 +27,13 @@ impl ReplicationService for Services {
         request: Request<pb::CreateRuleRequest>,
     ) -> Result<Response<pb::CreateRuleResponse>, Status> {
         self.known(Op::CreateReplicationRule, request, async |ctx, message: pb::CreateRuleRequest| {
-            let account = names::account(&message.parent)?;
+            let account = names::account(&message.parent).of("parent")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let row = self.app.create_rule(&ctx, account, new_rule(message.rule.unwrap_or_default())?).await?;
+            let row = self
+                .app
+                .create_rule(&ctx, account, new_rule(message.rule.unwrap_or_default())?)
+                .await
+                .within("rule")?;
             Ok(pb::CreateRuleResponse { rule: Some(rule(row)) })
         })
         .await
@@ -39,9 +44,10 @@ impl ReplicationService for Services {
         request: Request<pb::ListRulesRequest>,
     ) -> Result<Response<pb::ListRulesResponse>, Status> {
         self.known(Op::ListReplicationRules, request, async |ctx, message: pb::ListRulesRequest| {
-            let account = names::account(&message.parent)?;
+            let account = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
-            let rows = self.app.list_rules(&ctx, account, names::after_uid(token.as_ref())?, size).await?;
+            let rows =
+                self.app.list_rules(&ctx, account, names::after_uid(token.as_ref()).of("page_token")?, size).await?;
             let next_page_token = names::next_page(&rows, size, |row| row.id.to_string());
             Ok(pb::ListRulesResponse { rules: rows.into_iter().map(rule).collect(), next_page_token })
         })
@@ -53,7 +59,7 @@ impl ReplicationService for Services {
         request: Request<pb::DeleteRuleRequest>,
     ) -> Result<Response<pb::DeleteRuleResponse>, Status> {
         self.known(Op::DeleteReplicationRule, request, async |ctx, message: pb::DeleteRuleRequest| {
-            let (account, id) = names::numbered(&message.name, "rules")?;
+            let (account, id) = names::numbered(&message.name, "rules").of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, &message.etag)?;
             self.app.delete_rule(&ctx, account, id).await?;
             Ok(pb::DeleteRuleResponse {})
@@ -66,7 +72,7 @@ impl ReplicationService for Services {
         request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
         self.known(Op::GetReplicationStatus, request, async |ctx, message: pb::GetStatusRequest| {
-            let all = self.app.replication_status(&ctx, names::account(&message.parent)?).await?;
+            let all = self.app.replication_status(&ctx, names::account(&message.parent).of("parent")?).await?;
             Ok(pb::GetStatusResponse { destinations: all.into_iter().map(behind).collect() })
         })
         .await
@@ -77,7 +83,7 @@ impl ReplicationService for Services {
         request: Request<pb::ListReceiptsRequest>,
     ) -> Result<Response<pb::ListReceiptsResponse>, Status> {
         self.known(Op::ListReceipts, request, async |ctx, message: pb::ListReceiptsRequest| {
-            let address = names::repository(&message.parent, &self.app.settings().region)?;
+            let address = names::repository(&message.parent, &self.app.settings().region).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
             let rows = self.app.list_receipts(&ctx, &address, after, size).await?;
@@ -94,7 +100,7 @@ impl ReplicationService for Services {
 
     async fn verify(&self, request: Request<pb::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
         self.known(Op::VerifyImages, request, async |ctx, message: pb::VerifyRequest| {
-            let address = names::repository(&message.name, &self.app.settings().region)?;
+            let address = names::repository(&message.name, &self.app.settings().region).of("name")?;
             let reports = self.app.verify_repository(&ctx, &address).await?;
             let id = ctx.request_id;
             let told = ReceiverStream::new(reports).map(move |report| match report {
@@ -110,7 +116,10 @@ impl ReplicationService for Services {
 
 fn new_rule(rule: pb::Rule) -> Result<NewRule> {
     let destination = |sent: pb::Destination| {
-        Ok(Destination { region: Region::parse(&sent.region)?, account: AccountId::parse(&sent.account)? })
+        Ok(Destination {
+            region: Region::parse(&sent.region).of("rule.destinations.region")?,
+            account: AccountId::parse(&sent.account).of("rule.destinations.account")?,
+        })
     };
     Ok(NewRule {
         repository_prefix: rule.repository_prefix,

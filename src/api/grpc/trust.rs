@@ -1,6 +1,7 @@
 //! `TrustService`: the trust broker.
 
 use super::asking::changing;
+use super::names::Field;
 use super::{Services, names};
 use crate::domain::trust::{AssumeRole, Assumed};
 use crate::error::{Error, Result};
@@ -34,7 +35,7 @@ impl TrustService for Services {
         request: Request<pb::AssumeRoleRequest>,
     ) -> Result<Response<pb::AssumeRoleResponse>, Status> {
         self.known(Op::AssumeRole, request, async |ctx, message: pb::AssumeRoleRequest| {
-            let assumed = self.app.assume_role(&ctx, wanted(message)?).await?;
+            let assumed = self.app.assume_role(&ctx, wanted(message)?).await.document("policies")?;
             Ok(told(&assumed))
         })
         .await
@@ -77,7 +78,7 @@ impl TrustService for Services {
         request: Request<pb::ListSessionsRequest>,
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
         self.known(Op::ListSessions, request, async |ctx, message: pb::ListSessionsRequest| {
-            let account = names::account(&message.parent)?;
+            let account = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let before = match token {
                 Some(token) => token.key().parse().map_err(|_| Error::invalid("page_token", "unchanged, please"))?,
@@ -96,7 +97,7 @@ impl TrustService for Services {
         request: Request<pb::RevokeSessionRequest>,
     ) -> Result<Response<pb::RevokeSessionResponse>, Status> {
         self.known(Op::RevokeSession, request, async |ctx, message: pb::RevokeSessionRequest| {
-            let (account, id) = names::numbered(&message.name, "sessions")?;
+            let (account, id) = names::numbered(&message.name, "sessions").of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.revoke_session(&ctx, account, id).await?;
             Ok(pb::RevokeSessionResponse {})
@@ -106,10 +107,10 @@ impl TrustService for Services {
 }
 
 fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
-    let duration = message.duration.as_ref().map(names::seconds).transpose()?;
+    let duration = message.duration.as_ref().map(names::seconds).transpose().of("duration")?;
     Ok(AssumeRole {
-        role: PrincipalName::from_arn(&Arn::parse(&message.role_arn)?)?,
-        session_name: SessionName::parse(&message.session_name)?,
+        role: PrincipalName::from_arn(&Arn::parse(&message.role_arn).of("role_arn")?).of("role_arn")?,
+        session_name: SessionName::parse(&message.session_name).of("session_name")?,
         duration: duration.map(Duration::from_secs),
         policies: message.policies,
         external_id: Some(message.external_id).filter(|id| !id.is_empty()),
