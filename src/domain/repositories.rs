@@ -116,7 +116,7 @@ impl App {
         let registry = tx.registry(address.account).await?;
         drop(snapshot);
         let default = registry.as_ref().and_then(|registry| registry.kms_key.clone());
-        let key = self.key_for(address.account, key, default).await?;
+        let key = self.key_for(ctx, address.account, key, default).await?;
         let branch = self.new_branch(&key, address).await?;
         let row = RepositoryRow {
             uid: self.clock.uid(),

@@ -14,6 +14,7 @@ mod bad_input;
 mod certificates;
 mod conformance_kms;
 mod damage;
+mod dry_runs;
 mod grants;
 mod grpc;
 mod harness;

@@ -348,13 +348,14 @@ fn grpc_calls(things: &Things) -> Vec<GrpcCall> {
     calls.extend(sharing_calls(things, &parent));
     calls.extend(replication_calls(things, &parent));
     let becomes = |state: keys::key::State| {
-        let request = keys::SetKeyStateRequest { name: things.key_name.clone(), state: state.into() };
+        let request =
+            keys::SetKeyStateRequest { name: things.key_name.clone(), state: state.into(), ..Default::default() };
         call("keys.v1.KeyService/SetKeyState", &request)
     };
     calls.extend([
         call(
             "keys.v1.KeyService/CreateKey",
-            &keys::CreateKeyRequest { parent: parent.clone(), description: "new".into() },
+            &keys::CreateKeyRequest { parent: parent.clone(), description: "new".into(), ..Default::default() },
         ),
         call("keys.v1.KeyService/ListKeys", &keys::ListKeysRequest { parent: parent.clone(), ..Default::default() }),
         becomes(keys::key::State::Disabled),

@@ -27,7 +27,12 @@ impl IdentityService for Services {
                 .of("account_id")?;
             let ctx = changing(ctx, "", message.validate_only, "")?;
             let (made, key) = self.app.create_account(&ctx, &message.display_name, id).await?;
-            Ok(pb::CreateAccountResponse { account: Some(account(made)), access_key: Some(access_key(&key)) })
+            let mut made = account(made);
+            if message.validate_only && id.is_none() {
+                (made.name, made.account_id) = Default::default();
+            }
+            let access_key = (!message.validate_only).then(|| access_key(&key));
+            Ok(pb::CreateAccountResponse { account: Some(made), access_key })
         })
         .await
     }
@@ -54,7 +59,7 @@ impl IdentityService for Services {
                 (names::account(&message.parent).of("parent")?, UserName::parse(&message.user_id).of("user_id")?);
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let row = self.app.create_user(&ctx, owner, &name).await?;
-            Ok(pb::CreateUserResponse { user: Some(principal(row)) })
+            Ok(pb::CreateUserResponse { user: Some(made(row, message.validate_only)) })
         })
         .await
     }
@@ -80,7 +85,8 @@ impl IdentityService for Services {
             let user = names::user(&message.parent).of("parent")?;
             let ctx = changing(ctx, "", message.validate_only, "")?;
             let key = self.app.create_access_key(&ctx, user).await?;
-            Ok(pb::CreateAccessKeyResponse { access_key: Some(access_key(&key)) })
+            let access_key = (!message.validate_only).then(|| access_key(&key));
+            Ok(pb::CreateAccessKeyResponse { access_key })
         })
         .await
     }
@@ -112,7 +118,7 @@ impl IdentityService for Services {
                 .create_role(&ctx, owner, &name, &message.trust_policy, longest)
                 .await
                 .document("trust_policy")?;
-            Ok(pb::CreateRoleResponse { role: Some(principal(row)) })
+            Ok(pb::CreateRoleResponse { role: Some(made(row, message.validate_only)) })
         })
         .await
     }
@@ -177,6 +183,12 @@ fn access_key(key: &NewAccessKey) -> pb::AccessKey {
         secret_access_key: key.secret.expose().clone(),
         create_time: Some(names::time(key.created_at)),
     }
+}
+
+/// A principal that was made; without the id that nobody has when it was not.
+fn made(row: PrincipalRow, validate_only: bool) -> pb::Principal {
+    let made = principal(row);
+    if validate_only { pb::Principal { unique_id: String::new(), ..made } } else { made }
 }
 
 fn principal(row: PrincipalRow) -> pb::Principal {

@@ -1,5 +1,6 @@
 //! `KeyService`: the KMS keys of accounts.
 
+use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::error::{Error, Result};
@@ -17,6 +18,7 @@ impl KeyService for Services {
     ) -> Result<Response<pb::CreateKeyResponse>, Status> {
         self.known(Op::CreateKey, request, async |ctx, message: pb::CreateKeyRequest| {
             let account = names::account(&message.parent).of("parent")?;
+            let ctx = changing(ctx, "", message.validate_only, "")?;
             let made = self.app.create_key(&ctx, account, &message.description).await?;
             Ok(pb::CreateKeyResponse { key: Some(key(made)) })
         })
@@ -53,6 +55,7 @@ impl KeyService for Services {
                     return Err(Error::invalid("state", "STATE_ENABLED or STATE_DISABLED"));
                 }
             };
+            let ctx = changing(ctx, "", message.validate_only, "")?;
             let changed = self.app.set_key_enabled(&ctx, account, &arn, enabled).await?;
             Ok(pb::SetKeyStateResponse { key: Some(key(changed)) })
         })
@@ -62,15 +65,15 @@ impl KeyService for Services {
 
 fn key(info: KeyInfo) -> pb::Key {
     let account = info.arn.account().map_or_else(String::new, |account| account.to_string());
-    let id = info.arn.resource().strip_prefix("key/").unwrap_or_default();
+    let (id, arn) = (info.arn.resource().strip_prefix("key/").unwrap_or_default(), names::of_key(&info.arn));
     let state = match info.state {
         KeyState::Enabled => pb::key::State::Enabled,
         KeyState::Disabled => pb::key::State::Disabled,
         KeyState::PendingDeletion => pb::key::State::PendingDeletion,
     };
     pb::Key {
-        name: format!("accounts/{account}/keys/{id}"),
-        arn: info.arn.to_string(),
+        name: if arn.is_empty() { String::new() } else { format!("accounts/{account}/keys/{id}") },
+        arn,
         description: info.description,
         state: state.into(),
         create_time: Some(names::time(info.created_at)),

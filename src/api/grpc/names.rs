@@ -1,6 +1,7 @@
 //! Resource names: `accounts/<id>/…`, read and written in one place.
 
 use crate::clock::Timestamp;
+use crate::domain::keyring::UNMADE;
 use crate::error::{Error, Reason, Result};
 use crate::names::{
     AccountId, Arn, PageSize, PageToken, PrincipalKind, PrincipalName, Region, RepositoryName, RepositoryRef, RoleName,
@@ -136,6 +137,11 @@ pub(super) fn of_principal(name: &PrincipalName) -> String {
 /// How a repository is named in answers.
 pub(super) fn of_repository(account: AccountId, name: &RepositoryName) -> String {
     format!("accounts/{account}/repositories/{name}")
+}
+
+/// How a key is told in answers: not at all, when there would be one and is none.
+pub(super) fn of_key(key: &Arn) -> String {
+    if key.resource() == UNMADE { String::new() } else { key.to_string() }
 }
 
 /// The page asked for: its size, and the key it begins after.

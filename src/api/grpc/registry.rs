@@ -236,7 +236,7 @@ impl Services {
         pb::Repository {
             name,
             uri,
-            kms_key_arn: row.kms_key.to_string(),
+            kms_key_arn: names::of_key(&row.kms_key),
             create_time: Some(names::time(row.created_at)),
             arn: row.into_address(&settings.region).arn().to_string(),
         }
