@@ -320,7 +320,7 @@ impl App {
         Ok(self.gate.read::<Identified>(ctx, op, &ctx.caller).await?.allowed().0.clone())
     }
 
-    /// A page of an account's sessions issued here before a moment, newest first.
+    /// A page of an account's sessions issued here, newest first, from the one before this.
     ///
     /// # Errors
     /// When the caller may not.
@@ -328,9 +328,10 @@ impl App {
         &self,
         ctx: &Ctx,
         account: AccountId,
-        before: Timestamp,
+        before: Option<(Timestamp, Uid)>,
         size: PageSize,
     ) -> Result<Vec<SessionRow>> {
+        let before = before.unwrap_or((Timestamp::from_micros(i64::MAX), Uid::from_bytes([u8::MAX; 16])));
         let mut view = self.gate.read::<Directory>(ctx, Op::ListSessions, &account).await?;
         Ok(view.parts().1.session_list(account, before, size).await?)
     }

@@ -87,8 +87,10 @@ pub struct Ruling {
     pub outcome: Outcome,
     /// AWS's sentence about the caller's own request; anybody may read it.
     pub sentence: String,
-    /// Policy and statement, or what was missing; for the resource's account only.
+    /// Policy and statement, or what was missing; for the account of that policy only.
     pub detail: String,
+    /// The kind of policy that decided or was missing; `None` when no policy was asked.
+    pub kind: Option<Kind>,
     /// The permit, if it is allowed.
     pub(super) permit: Option<Allowed<()>>,
 }
@@ -284,6 +286,7 @@ impl Judge {
             outcome: decision.outcome(),
             sentence: explain::sentence(&request, &told),
             detail: explain::detail(&decision),
+            kind: decision.kind(),
             permit: Allowed::grant((), &decision),
         })
     }

@@ -163,7 +163,8 @@ impl RegistryService for Services {
     ) -> Result<Response<pb::GetRegistrySettingsResponse>, Status> {
         self.known(Op::DescribeRegistry, request, async |ctx, message: pb::GetRegistrySettingsRequest| {
             let registry = self.app.registry_settings(&ctx, names::registry(&message.name).of("name")?).await?;
-            Ok(pb::GetRegistrySettingsResponse { settings: Some(settings(&registry)) })
+            let audit_rows_lost = i64::try_from(self.app.audit_rows_lost()).unwrap_or(i64::MAX);
+            Ok(pb::GetRegistrySettingsResponse { settings: Some(settings(&registry)), audit_rows_lost })
         })
         .await
     }

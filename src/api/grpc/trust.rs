@@ -3,6 +3,7 @@
 use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
+use crate::clock::Timestamp;
 use crate::domain::trust::{AssumeRole, Assumed};
 use crate::error::{Error, Result};
 use crate::names::{Arn, PrincipalKind, PrincipalName, SessionName, Uid};
@@ -80,13 +81,9 @@ impl TrustService for Services {
         self.known(Op::ListSessions, request, async |ctx, message: pb::ListSessionsRequest| {
             let account = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
-            let before = match token {
-                Some(token) => token.key().parse().map_err(|_| Error::invalid("page_token", "unchanged, please"))?,
-                None => i64::MAX,
-            };
-            let before = crate::clock::Timestamp::from_micros(before);
+            let before = token.as_ref().map(|token| before(token.key())).transpose()?;
             let rows = self.app.list_sessions(&ctx, account, before, size).await?;
-            let next_page_token = names::next_page(&rows, size, |row| row.issued_at.micros().to_string());
+            let next_page_token = names::next_page(&rows, size, page_key);
             Ok(pb::ListSessionsResponse { sessions: rows.into_iter().map(session).collect(), next_page_token })
         })
         .await
@@ -104,6 +101,17 @@ impl TrustService for Services {
         })
         .await
     }
+}
+
+/// Where a page of sessions begins.
+fn before(key: &str) -> Result<(Timestamp, Uid)> {
+    let parsed = key.split_once('/').and_then(|(at, id)| Some((at.parse().ok()?, Uid::parse(id).ok()?)));
+    let (at, id) = parsed.ok_or_else(|| Error::invalid("page_token", "unchanged, please"))?;
+    Ok((Timestamp::from_micros(at), id))
+}
+
+fn page_key(row: &SessionRow) -> String {
+    format!("{}/{}", row.issued_at.micros(), row.id)
 }
 
 fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
