@@ -326,7 +326,9 @@ impl Settings {
         };
         let scheme = if file.tls.is_some() { "https" } else { "http" };
         let settings = Self {
-            endpoint: file.endpoint.unwrap_or_else(|| format!("{scheme}://{listen}")),
+            endpoint: file
+                .endpoint
+                .map_or_else(|| format!("{scheme}://{listen}"), |text| text.trim_end_matches('/').to_owned()),
             tls: file.tls.map(|TlsFile { certificate, key }| Tls { certificate, key }),
             data: file.data.unwrap_or_else(|| PathBuf::from("transship-data")),
             accounts: file.accounts.unwrap_or_else(|| vec!["main".to_owned()]),

@@ -137,9 +137,9 @@ impl App {
     /// When the caller may not push here, or the upload is not the caller's.
     pub async fn upload_offset(&self, ctx: &Ctx, address: &RepositoryRef, uid: Uid) -> Result<u64> {
         let asked = RepositoryAddress::whole(address);
-        let mut view = self.gate.read::<Repository>(ctx, Op::UploadLayerPart, &asked).await?;
-        let (repository, mut tx) = view.parts();
-        Ok(own_upload(ctx, tx.upload(repository.uid, uid).await?, uid)?.size)
+        let repository = self.gate.look::<Repository>(ctx, Op::UploadLayerPart, &asked).await?.into_allowed();
+        let row = self.store.snapshot().await?.tx().upload(repository.uid, uid).await?;
+        Ok(own_upload(ctx, row, uid)?.size)
     }
 
     /// Adds a body to an upload; the answer is how many bytes are durable then.
@@ -205,7 +205,7 @@ impl App {
         uid: Uid,
     ) -> Result<Open> {
         let asked = RepositoryAddress::whole(address);
-        let repository = self.gate.read::<Repository>(ctx, ops.part, &asked).await?.into_allowed();
+        let repository = self.gate.look::<Repository>(ctx, ops.part, &asked).await?.into_allowed();
         let writing = self.writing(uid).ok_or_else(|| {
             Error::new(Reason::Throttled, format!("upload {uid} is being written by another request; wait for it"))
         })?;

@@ -24,8 +24,8 @@ pub use audit::Loss;
 pub use judge::{CONTEXT_KEYS, Ruling};
 use judge::{Documents, Judge};
 pub use resource::{
-    Directory, Keyring, NewRepository, Object, Organization, Registry, Repository, RepositoryAddress, Resource, Role,
-    RoleAddress, Target,
+    Directory, Identified, Key, KeyAddress, Keyring, NewRepository, Object, Organization, Registry, Repository,
+    RepositoryAddress, Resource, Role, RoleAddress, Target,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,6 +89,12 @@ impl Gate {
     #[must_use]
     pub fn audit_loss(&self) -> Loss {
         self.audit.loss()
+    }
+
+    /// Audits a call whose caller was not believed, and so never came to be judged. `claimed` is whom it said it was,
+    /// never what it showed.
+    pub fn unbelieved(&self, ctx: &Ctx, op: Op, claimed: &str, error: &Error) {
+        self.audit.unbelieved(ctx, op, claimed, error);
     }
 
     /// Writes what batched audit rows are waiting; for shutdown and tests.

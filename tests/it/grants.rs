@@ -6,6 +6,7 @@ use crate::tenants::{self, Slow, books, code, grant, repository, told};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use std::time::Duration;
+use transship::authz::eval::Outcome;
 use transship::names::{Digest, PageSize};
 use transship::store::grants::GrantAction::{Pull, Push};
 
@@ -326,6 +327,29 @@ async fn a_denial_names_the_statement_to_the_resources_own_account_and_to_nobody
     let admin = region.admin("dev").await;
     let answer = asked.explain_access(&admin, &prod_admin(&region), "pull", &address, None).await.unwrap();
     assert!(answer.statement.unwrap().contains("FreezeForAudit"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_names_no_policy_of_another_account() {
+    let region = Region::start().await;
+    let (dev, prod) = (region.account("dev"), region.account("prod"));
+    region.http("dev").await.push_image(&format!("{dev}/app"), "v1", &[b"layer"]).await;
+    give(&region, "*", &[Pull]).await;
+    let (app, address) = (region.app(), tenants::repository(&region, "dev", "app"));
+    let deny = r#"{"Version":"2012-10-17","Statement":{"Sid":"Told","Effect":"Deny","Action":"*","Resource":"*"}}"#;
+    let barred = tenants::user(&region, "prod", "barred", deny).await.arn();
+    let local = tenants::user(&region, "dev", "local", deny).await.arn();
+    let asker = region.admin("dev").await;
+    let explain = async |principal| {
+        let answer = app.explain_access(&asker, principal, "pull", &address, None).await.unwrap();
+        (answer.outcome, answer.statement.unwrap())
+    };
+    let hidden = format!("a policy of account {prod} decided; ask there which");
+    assert_eq!(explain(&barred).await, (Outcome::ExplicitDeny, hidden.clone()));
+    let theirs = prod_admin(&region);
+    assert_eq!(explain(&theirs).await, (Outcome::Allow, hidden));
+    let (_, own) = explain(&local).await;
+    assert!(own.contains("\"given\"") && own.contains("Told"), "{own}");
 }
 
 fn dev_admin(region: &Region) -> transship::names::Arn {

@@ -9,11 +9,13 @@
 )]
 
 mod architecture;
+mod audit;
 mod bad_input;
 mod bucket;
 mod certificates;
 mod conformance_kms;
 mod damage;
+mod dry_runs;
 mod fuzz;
 mod grants;
 mod grpc;
@@ -21,8 +23,10 @@ mod harness;
 mod https;
 mod independence;
 mod isolation;
+mod keys;
 mod kills;
 mod operations;
+mod proofs;
 mod push_pull;
 mod refusals;
 mod replication;
