@@ -308,7 +308,7 @@ async fn the_aws_client_keeps_the_contract_where_a_server_is_named() {
     let credentials =
         Credentials { access_key_id: "AKIATEST".to_owned(), secret_access_key: Secret::new("test".to_owned()) };
     let region = Region::parse("us-east-1").expect("a region");
-    let settings = Settings { region, endpoint: Some(endpoint), credentials: Some(credentials) };
+    let settings = Settings { region, endpoint: Some(endpoint), credentials: Some(credentials), role: None };
     let kms = AwsKms::new(settings).await;
     run(&fixture(&kms), MOTO).await;
 }
