@@ -126,7 +126,8 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
                 sts_endpoint: role.sts_endpoint,
             });
             let (region, endpoint) = (settings.region.clone(), endpoint.clone());
-            Arc::new(AwsKms::new(upstream::Settings { region, endpoint, credentials: None, role }).await)
+            // What loads the credentials is large, and most regions never do.
+            Arc::new(Box::pin(AwsKms::new(upstream::Settings { region, endpoint, credentials: None, role })).await)
         }
     };
     let domain = domain::Settings {

@@ -56,7 +56,7 @@ impl App {
     /// When the caller may not, the key is missing, or the KMS does not answer.
     pub async fn set_key_enabled(&self, ctx: &Ctx, account: AccountId, key: &Arn, enabled: bool) -> Result<KeyInfo> {
         self.gate.write(ctx, Op::SetKeyState, &account, Noted).await?;
-        if key.account() != Some(account) {
+        if !self.kms.belongs_to(key, account).await? {
             let text = format!("account {account} has no key {key}");
             return Err(Error::new(Reason::NotFound, text).with("key", key));
         }
@@ -67,15 +67,20 @@ impl App {
 
     /// The KMS key for a new repository: the one asked for, else the account's default, made when it is missing.
     pub(super) async fn key_for(&self, account: AccountId, asked: Option<Arn>, default: Option<Arn>) -> Result<Arn> {
-        let Some(key) = asked.or(default) else {
-            return Ok(self.kms.create_key(account, &self.settings.region, DEFAULT_KEY).await?.arn);
-        };
-        if key.account() != Some(account) || key.region() != self.settings.region.as_str() {
-            let text = format!("{key} is not a key of account {account} in {}", self.settings.region);
-            return Err(Error::invalid("kms_key_arn", text));
+        let region = &self.settings.region;
+        match (asked, default) {
+            (Some(key), _) => {
+                if key.region() != region.as_str() || !self.kms.belongs_to(&key, account).await? {
+                    let text = format!("{key} is not a key of account {account} in {region}");
+                    return Err(Error::invalid("kms_key_arn", text));
+                }
+                self.kms.describe_key(&key).await?;
+                Ok(key)
+            }
+            // It was asked for or made when the account's first repository was.
+            (None, Some(key)) => Ok(key),
+            (None, None) => Ok(self.kms.create_key(account, region, DEFAULT_KEY).await?.arn),
         }
-        self.kms.describe_key(&key).await?;
-        Ok(key)
     }
 
     /// A new branch key for a repository, wrapped by its KMS key.

@@ -106,21 +106,6 @@ impl AwsKms {
         of_role.unwrap_or_else(|| Error::Kms { operation, key: key.to_string(), refusal, source: Some(error) })
     }
 
-    /// Whether a key of the AWS account belongs to this account of ours.
-    async fn belongs_to(&self, arn: &Arn, account: AccountId) -> Result<bool> {
-        if arn.account() == Some(account) {
-            return Ok(true);
-        }
-        let tags = self.client.list_resource_tags().key_id(arn.as_str()).send().await;
-        let tags = match tags.map_err(|error| self.refused("ListResourceTags", arn, error)) {
-            Ok(answer) => answer.tags.unwrap_or_default(),
-            // A key whose tags this server may not read is none it made.
-            Err(Error::Kms { refusal: Refusal::AccessDenied, .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        Ok(tags.iter().any(|tag| tag.tag_key() == ACCOUNT_TAG && tag.tag_value() == account.as_str()))
-    }
-
     async fn all_keys(&self) -> Result<Vec<Arn>> {
         let page = self.client.list_keys().limit(MAX_KEYS).send().await;
         let page = page.map_err(|error| self.refused("ListKeys", &self.region, error))?;
@@ -162,6 +147,20 @@ impl Kms for AwsKms {
         }
         keys.sort_by(|a, b| a.arn.cmp(&b.arn));
         Ok(keys)
+    }
+
+    async fn belongs_to(&self, arn: &Arn, account: AccountId) -> Result<bool> {
+        if arn.account() == Some(account) {
+            return Ok(true);
+        }
+        let tags = self.client.list_resource_tags().key_id(arn.as_str()).send().await;
+        let tags = match tags.map_err(|error| self.refused("ListResourceTags", arn, error)) {
+            Ok(answer) => answer.tags.unwrap_or_default(),
+            // A key whose tags this server may not read is none it made, and one that is not there is nobody's.
+            Err(Error::Kms { refusal: Refusal::AccessDenied | Refusal::NotFound, .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(tags.iter().any(|tag| tag.tag_key() == ACCOUNT_TAG && tag.tag_value() == account.as_str()))
     }
 
     async fn set_enabled(&self, arn: &Arn, enabled: bool) -> Result<()> {

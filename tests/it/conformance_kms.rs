@@ -182,6 +182,10 @@ async fn each_account_sees_its_own_keys(fixture: &Fixture<'_>) -> Outcome {
         ensure(keys.iter().any(|key| key.arn == *seen), "an account does not see its key")?;
         ensure(keys.iter().all(|key| key.arn != *hidden), "an account sees another's key")?;
         ensure(keys.is_sorted_by(|a, b| a.arn < b.arn), "the list is not in order")?;
+        for (key, its) in [(seen, true), (hidden, false)] {
+            let belongs = fixture.kms.belongs_to(key, account).await.map_err(text)?;
+            ensure(belongs == its, &format!("belongs_to({key}, {account}) is {belongs}"))?;
+        }
     }
     Ok(())
 }
