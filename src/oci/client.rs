@@ -52,9 +52,9 @@ pub enum Error {
     #[error("the bytes received for {wanted} hash to {found}")]
     Digest {
         /// What was asked for.
-        wanted: Digest,
+        wanted: Box<Digest>,
         /// What came.
-        found: Digest,
+        found: Box<Digest>,
     },
     /// The registry said something that has no meaning here, or that is not followed.
     #[error("the registry's answer cannot be used: {0}")]
@@ -154,7 +154,7 @@ impl Client {
         if let Ok(wanted) = Digest::parse(reference)
             && wanted != digest
         {
-            return Err(Error::Digest { wanted, found: digest });
+            return Err(Error::Digest { wanted: Box::new(wanted), found: Box::new(digest) });
         }
         let descriptor = serde_json::json!({"mediaType": media_type.as_str(), "digest": digest.to_string()});
         let found = layout.manifest(&descriptor)?;
@@ -191,7 +191,7 @@ impl Client {
         file.flush().await?;
         let found = Digest::sha256(hash.finalize().into());
         if found != wanted {
-            return Err(Error::Digest { wanted, found });
+            return Err(Error::Digest { wanted: Box::new(wanted), found: Box::new(found) });
         }
         Ok(tokio::fs::rename(&staged.0, path).await?)
     }

@@ -109,6 +109,22 @@ impl Layout {
         Ok(all)
     }
 
+    /// The configurations and layers of the first image, with the sizes that its manifests say.
+    ///
+    /// # Errors
+    /// When a manifest cannot be read.
+    pub fn blobs(&self) -> io::Result<BTreeSet<(Digest, u64)>> {
+        let mut all = BTreeSet::new();
+        let mut waiting = vec![self.image()?];
+        while let Some(found) = waiting.pop() {
+            all.extend(found.sized_blobs()?);
+            for child in found.children() {
+                waiting.push(self.manifest(child)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// The bytes of everything the first image consists of.
     ///
     /// # Errors
