@@ -32,9 +32,9 @@ for signal in INT TERM; do
     # A job of a shell without job control ignores SIGINT, and hands that on.
     (cd "$work" && TMPDIR=$work/tmp-$signal exec "$PYTHON" -c 'import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execv(sys.argv[1], sys.argv[1:])' "$TRANSSHIP" demo >"$work/interrupted.log" 2>&1) &
+os.execv(sys.argv[1], sys.argv[1:])' "$TRANSSHIP" demo >"$work/interrupted-$signal.log" 2>&1) &
     pids=($!)
-    wait_for "the first steps of the demo" 60 grep -q '^ok .*push' "$work/interrupted.log"
+    wait_for "the first steps of the demo" 60 grep -q '^ok .*push' "$work/interrupted-$signal.log"
     mapfile -t servers < <(pgrep -P "${pids[0]}" -f 'serve --config')
     [ ${#servers[@]} = 2 ] || fail "two servers were expected, not ${servers[*]:-none}"
     kill -"$signal" "${pids[0]}"
