@@ -3,7 +3,7 @@
 //! A [`File`] is text as its author wrote it; [`Settings`] are parsed names, addresses and durations. All problems are
 //! reported together, each with its key and what is accepted.
 
-use crate::names::{Region, Uid};
+use crate::names::{Region, RoleArn, SessionName, Uid};
 use crate::secret::Secret;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ const DEFAULT_COLLECT_GRACE_SECS: u64 = 3_600;
 const DEFAULT_SWEEP_SECS: u64 = 60;
 /// Shards of a new registry's stream: one writer needs one, many need a few.
 const SHARDS: (u32, u32) = (1, 16);
+/// The name of the session in which this server uses AWS KMS; AWS's log shows it.
+const DEFAULT_SESSION: &str = "transship";
 /// Connections to a PostgreSQL server.
 const DEFAULT_POOL: usize = 16;
 
@@ -113,9 +115,17 @@ enum BlobsFile {
 enum KmsFile {
     #[default]
     Embedded,
-    Aws {
-        endpoint: Option<String>,
-    },
+    Aws(AwsFile),
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AwsFile {
+    endpoint: Option<String>,
+    role_arn: Option<String>,
+    external_id: Option<String>,
+    session_name: Option<String>,
+    sts_endpoint: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -197,6 +207,8 @@ pub enum Kms {
     Aws {
         /// The endpoint, unless it is the region's own.
         endpoint: Option<String>,
+        /// The role to assume, unless the credentials that are found use the keys themselves.
+        role: Option<KmsRole>,
     },
 }
 
@@ -207,6 +219,19 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
+}
+
+/// The role under which AWS KMS is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KmsRole {
+    /// Its ARN.
+    pub arn: RoleArn,
+    /// What its trust policy may ask for.
+    pub external_id: Option<String>,
+    /// The name of the sessions.
+    pub session_name: SessionName,
+    /// The endpoint of STS, unless it is the region's own.
+    pub sts_endpoint: Option<String>,
 }
 
 /// The peer listener and its certificate.
@@ -334,7 +359,7 @@ impl Settings {
             accounts: file.accounts.unwrap_or_else(|| vec!["main".to_owned()]),
             kms: match file.kms {
                 KmsFile::Embedded => Kms::Embedded,
-                KmsFile::Aws { endpoint } => Kms::Aws { endpoint },
+                KmsFile::Aws(file) => problems.aws_kms(file),
             },
             create_on_push: file.registry.create_on_push,
             upload_ttl: Duration::from_secs(file.limits.upload_ttl_secs.unwrap_or(DEFAULT_UPLOAD_TTL_SECS)),
@@ -397,6 +422,43 @@ impl Problems {
         self.keep(key, parsed).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
+    fn aws_kms(&mut self, file: AwsFile) -> Kms {
+        self.http("kms.endpoint", file.endpoint.as_deref());
+        self.http("kms.sts_endpoint", file.sts_endpoint.as_deref());
+        // SPEC: STS `AssumeRole`, `ExternalId`.
+        let of_id = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
+        if file.external_id.as_ref().is_some_and(|id| !(2..=1_224).contains(&id.len()) || !id.chars().all(of_id)) {
+            self.0.push("kms.external_id: must be 2-1224 characters A-Z a-z 0-9 _ + = , . @ : / -".to_owned());
+        }
+        let session = SessionName::parse(file.session_name.as_deref().unwrap_or(DEFAULT_SESSION));
+        let session = self.keep("kms.session_name", session);
+        let of_role = [
+            ("external_id", file.external_id.is_some()),
+            ("session_name", file.session_name.is_some()),
+            ("sts_endpoint", file.sts_endpoint.is_some()),
+        ];
+        if file.role_arn.is_none() {
+            let told = of_role.iter().filter(|(_, given)| *given);
+            self.0.extend(told.map(|(key, _)| format!("kms.{key}: says nothing without kms.role_arn")));
+        }
+        let arn = file.role_arn.and_then(|text| self.keep("kms.role_arn", RoleArn::parse(&text)));
+        let role = arn.zip(session).map(|(arn, session_name)| KmsRole {
+            arn,
+            external_id: file.external_id,
+            session_name,
+            sts_endpoint: file.sts_endpoint,
+        });
+        Kms::Aws { endpoint: file.endpoint, role }
+    }
+
+    fn http(&mut self, key: &str, url: Option<&str>) {
+        let host =
+            |url: &str| url.strip_prefix("http://").or(url.strip_prefix("https://")).is_some_and(|h| !h.is_empty());
+        if let Some(url) = url.filter(|url| !host(url)) {
+            self.0.push(format!("{key}: {url:?} is not http://<host> or https://<host>"));
+        }
+    }
+
     /// A reference to a secret: `file:/…` or `env:NAME`; a literal would end up in backups and tickets.
     fn secret(&mut self, key: &str, text: &str, strings: &dyn Strings) -> Secret<String> {
         let found = if let Some(path) = text.strip_prefix("file:") {
@@ -441,6 +503,35 @@ mod tests {
         .unwrap_err();
         assert_eq!(error.problems.len(), 3, "{error}");
         assert!(!error.to_string().contains("a:b"), "a secret was repeated: {error}");
+    }
+
+    #[test]
+    fn a_role_for_kms_is_parsed_and_what_belongs_to_it_needs_it() {
+        let aws = |text: &str| settings(&format!("[kms]\nkind = \"aws\"\n{text}"), &[]);
+        let Kms::Aws { role: Some(role), .. } = aws("role_arn = \"arn:aws:iam::111122223333:role/kms\"").unwrap().kms
+        else {
+            panic!("no role")
+        };
+        assert_eq!(
+            (role.arn.as_str(), role.session_name.as_str()),
+            ("arn:aws:iam::111122223333:role/kms", "transship")
+        );
+        assert_eq!((role.external_id, role.sts_endpoint), (None, None));
+        assert_eq!(aws("").unwrap().kms, Kms::Aws { endpoint: None, role: None });
+
+        for (text, key) in [
+            ("role_arn = \"arn:aws:iam::111122223333:user/kms\"", "kms.role_arn"),
+            ("role_arn = \"arn:aws:iam::111122223333:role/kms\"\nsession_name = \"a b\"", "kms.session_name"),
+            ("role_arn = \"arn:aws:iam::111122223333:role/kms\"\nexternal_id = \"x\"", "kms.external_id"),
+            ("role_arn = \"arn:aws:iam::111122223333:role/kms\"\nsts_endpoint = \"sts\"", "kms.sts_endpoint"),
+            ("endpoint = \"127.0.0.1:5000\"", "kms.endpoint"),
+            ("external_id = \"of nobody\"", "kms.external_id"),
+            ("sts_endpoint = \"http://sts\"", "kms.role_arn"),
+            ("role = \"arn:aws:iam::111122223333:role/kms\"", "role"),
+        ] {
+            let error = aws(text).unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -139,10 +139,16 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     let root = Arc::new(root_key(&settings.data, founded)?);
     let kms: Arc<dyn Kms> = match &settings.kms {
         config::Kms::Embedded => Arc::new(EmbeddedKms::new(Arc::new(store.clone()), root.clone(), clock.clone())),
-        config::Kms::Aws { endpoint } => {
-            let aws =
-                upstream::Settings { region: settings.region.clone(), endpoint: endpoint.clone(), credentials: None };
-            Arc::new(AwsKms::new(aws).await)
+        config::Kms::Aws { endpoint, role } => {
+            let role = role.clone().map(|role| upstream::Role {
+                arn: role.arn,
+                external_id: role.external_id,
+                session_name: role.session_name,
+                sts_endpoint: role.sts_endpoint,
+            });
+            let (region, endpoint) = (settings.region.clone(), endpoint.clone());
+            // What loads the credentials is large, and most regions never do.
+            Arc::new(Box::pin(AwsKms::new(upstream::Settings { region, endpoint, credentials: None, role })).await)
         }
     };
     let domain = domain::Settings {

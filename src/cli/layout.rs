@@ -127,7 +127,7 @@ impl Layout {
     /// # Errors
     /// When a port is taken, or the folder cannot be written.
     pub fn configure(&self, ports: &[u16]) -> Result<Vec<Placed>> {
-        let peers: Vec<u16> = self.regions.iter().map(|_| free_port()).collect::<Result<_>>()?;
+        let peers = free_ports(self.regions.len())?;
         let mut placed = Vec::new();
         for (at, region) in self.regions.iter().enumerate() {
             let folder = self.folder.join(region.as_str());
@@ -245,12 +245,14 @@ fn certificate(error: rcgen::Error) -> Failure {
     Failure::new(format!("the certificate cannot be made: {error}"))
 }
 
-/// A port that nobody has just now.
+/// Different ports that nobody has just now.
 ///
 /// # Errors
-/// When there is none.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// When there are not so many.
+pub fn free_ports(count: usize) -> Result<Vec<u16>> {
+    // Held until all are found, so that none is found twice.
+    let held = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
+    Ok(held.iter().map(|listener| listener.local_addr().map(|at| at.port())).collect::<std::io::Result<_>>()?)
 }
 
 /// Writes a file that only its owner reads, whole or not at all.

@@ -70,6 +70,9 @@ impl App {
         let op = if enabled { Op::EnableKey } else { Op::DisableKey };
         let address = KeyAddress { account, key: key.clone() };
         self.gate.look::<Key>(ctx, op, &address).await?;
+        if !self.kms.belongs_to(key, account).await? {
+            return Err(Key::missing(&address, ctx));
+        }
         let found = match self.kms.describe_key(key).await {
             Err(keys::Error::Kms { refusal: Refusal::NotFound, .. }) => return Err(Key::missing(&address, ctx)),
             found => found?,
@@ -92,18 +95,21 @@ impl App {
         asked: Option<Arn>,
         default: Option<Arn>,
     ) -> Result<Arn> {
-        let Some(key) = asked.or(default) else {
-            if ctx.mutation.validate_only {
-                return Ok(self.unmade(account));
+        let region = &self.settings.region;
+        match (asked, default) {
+            (Some(key), _) => {
+                if key.region() != region.as_str() || !self.kms.belongs_to(&key, account).await? {
+                    let text = format!("{key} is not a key of account {account} in {region}");
+                    return Err(Error::invalid("kms_key_arn", text));
+                }
+                self.kms.describe_key(&key).await?;
+                Ok(key)
             }
-            return Ok(self.kms.create_key(account, &self.settings.region, DEFAULT_KEY).await?.arn);
-        };
-        if key.account() != Some(account) || key.region() != self.settings.region.as_str() {
-            let text = format!("{key} is not a key of account {account} in {}", self.settings.region);
-            return Err(Error::invalid("kms_key_arn", text));
+            // It was asked for or made when the account's first repository was.
+            (None, Some(key)) => Ok(key),
+            (None, None) if ctx.mutation.validate_only => Ok(self.unmade(account)),
+            (None, None) => Ok(self.kms.create_key(account, region, DEFAULT_KEY).await?.arn),
         }
-        self.kms.describe_key(&key).await?;
-        Ok(key)
     }
 
     /// A new branch key for a repository, wrapped by its KMS key.

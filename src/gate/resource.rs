@@ -290,7 +290,7 @@ impl Resource for Keyring {
     }
 }
 
-/// One KMS key of an account. Whether the KMS has it is not known here: only the KMS knows.
+/// One KMS key of an account. Whether it is the account's, or there at all, is not known here: only the KMS knows.
 #[derive(Clone, Debug)]
 pub struct Key(pub Arn);
 
@@ -311,7 +311,7 @@ impl Resource for Key {
     }
 
     async fn load(_: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
-        Ok((address.key.account() == Some(address.account)).then(|| Self(address.key.clone())))
+        Ok(Some(Self(address.key.clone())))
     }
 
     fn missing(address: &Self::Address, _: &Ctx) -> Error {

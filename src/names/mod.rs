@@ -19,7 +19,7 @@ pub use arn::Arn;
 pub use digest::{Algorithm, Digest};
 pub use media_type::MediaType;
 pub use page::{PageSize, PageToken};
-pub use principal::{PrincipalKind, PrincipalName, RoleName, SessionName, UserName};
+pub use principal::{PrincipalKind, PrincipalName, RoleArn, RoleName, SessionName, UserName};
 pub use region::Region;
 pub use repository::{RepositoryName, RepositoryRef};
 pub use tag::{Tag, TagPattern};
