@@ -2,17 +2,44 @@
 
 use super::glob::Pattern;
 use crate::ops::Op;
+use std::sync::LazyLock;
 
 /// Actions that are judged beside an operation's own and so have no row in the operation table.
 const ACCOMPANYING: [&str; 3] = ["sts:AssumeRoleWithWebIdentity", "sts:SetSourceIdentity", "sts:TagSession"];
+
+/// An action in the case in which actions are compared.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Action {
+    text: String,
+    colon: usize,
+}
+
+impl Action {
+    /// Reads `service:Name`; what has no colon is an action of no service.
+    pub(super) fn new(text: &str) -> Self {
+        Self { text: text.to_ascii_lowercase(), colon: text.find(':').unwrap_or(0) }
+    }
+
+    /// The service, in lower case.
+    pub(super) fn service(&self) -> &str {
+        &self.text[..self.colon]
+    }
+
+    /// The name, in lower case.
+    fn name(&self) -> &str {
+        self.text.get(self.colon + 1..).unwrap_or_default()
+    }
+}
 
 /// An entry of `Action` or `NotAction`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum ActionPattern {
     /// `*`: every action of every service.
     Any,
-    /// Actions of one service.
+    /// Actions of one service; both in lower case.
     Of { service: String, name: Pattern },
+    /// Refused where policies are written; it covers no action.
+    Nothing,
 }
 
 impl ActionPattern {
@@ -25,36 +52,64 @@ impl ActionPattern {
         let service_fits = service.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let name_fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"*?_-".contains(&b));
         (service_fits && name_fits && !service.is_empty() && !name.is_empty())
-            .then(|| Self::Of { service: service.to_owned(), name: Pattern::new(name) })
+            .then(|| Self::Of { service: service.to_ascii_lowercase(), name: Pattern::new(&name.to_ascii_lowercase()) })
     }
 
-    /// Whether the request's action `service:Name` is covered.
-    pub(super) fn matches(&self, action: &str) -> bool {
+    /// Every action of a service.
+    pub(super) fn all_of(service: &str) -> Self {
+        Self::Of { service: service.to_owned(), name: Pattern::new("*") }
+    }
+
+    /// Whether the action is covered.
+    pub(super) fn matches(&self, action: &Action) -> bool {
         match self {
             Self::Any => true,
-            Self::Of { service, name } => action.split_once(':').is_some_and(|(of, action)| {
-                service.eq_ignore_ascii_case(of) && name.matches_folded(action, |c| c.to_ascii_lowercase())
-            }),
+            Self::Nothing => false,
+            Self::Of { service, name } => service == action.service() && name.matches(action.name()),
         }
     }
 
     /// Whether the pattern speaks of a service of ours and covers none of its operations.
     pub(super) fn is_unknown(&self) -> bool {
-        let Self::Of { service, .. } = self else { return false };
-        let actions = || Op::ALL.iter().map(|op| op.spec().action).chain(ACCOMPANYING);
-        let of_service = |action: &str| action.split_once(':').is_some_and(|(of, _)| of.eq_ignore_ascii_case(service));
-        actions().any(of_service) && !actions().any(|action| self.matches(action))
+        matches!(self, Self::Of { .. }) && self.speaks_of_ours() && !actions().any(|action| self.matches(action))
     }
 
-    /// Whether every action covered belongs to that service.
-    pub(super) fn is_of(&self, wanted: &str) -> bool {
-        matches!(self, Self::Of { service, .. } if service.eq_ignore_ascii_case(wanted))
+    /// Whether it may cover actions of a service of ours, known ones or not.
+    pub(super) fn speaks_of_ours(&self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Of { service, .. } => actions().any(|action| action.service() == service),
+            Self::Nothing => false,
+        }
     }
+
+    /// Whether every action that the other covers is covered by this.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Nothing) => true,
+            (Self::Nothing, Self::Any | Self::Of { .. }) | (Self::Of { .. }, Self::Any) => false,
+            (Self::Of { service, name }, Self::Of { service: of, name: inner }) => {
+                service == of && name.includes(inner)
+            }
+        }
+    }
+
+    /// Whether every action covered belongs to that service, in lower case.
+    pub(super) fn is_of(&self, wanted: &str) -> bool {
+        matches!(self, Self::Of { service, .. } if service == wanted)
+    }
+}
+
+/// Every action that is served here.
+fn actions() -> impl Iterator<Item = &'static Action> {
+    static ACTIONS: LazyLock<Vec<Action>> =
+        LazyLock::new(|| Op::ALL.iter().map(|op| op.spec().action).chain(ACCOMPANYING).map(Action::new).collect());
+    ACTIONS.iter()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ActionPattern;
+    use super::{Action, ActionPattern};
 
     #[test]
     fn the_service_is_exact_and_the_name_a_pattern_both_without_case() {
@@ -67,7 +122,11 @@ mod tests {
             ("ecr:*", "ecr", false),
         ];
         for (pattern, action, expected) in table {
-            assert_eq!(ActionPattern::parse(pattern).unwrap().matches(action), expected, "{pattern} on {action}");
+            assert_eq!(
+                ActionPattern::parse(pattern).unwrap().matches(&Action::new(action)),
+                expected,
+                "{pattern} on {action}"
+            );
         }
     }
 
@@ -92,6 +151,23 @@ mod tests {
             ("*", false),
         ] {
             assert_eq!(ActionPattern::parse(action).unwrap().is_unknown(), unknown, "{action}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_includes_what_is_narrower() {
+        let table = [
+            ("*", "*", true),
+            ("*", "s3:Get*", true),
+            ("ecr:*", "*", false),
+            ("ecr:*", "ECR:Get?*", true),
+            ("ecr:get*", "ecr:GetRepositoryPolicy", true),
+            ("ecr:Get*", "ecr:*", false),
+            ("ecr:*", "ecr-public:*", false),
+        ];
+        for (wide, narrow, expected) in table {
+            let [wide_pattern, narrow_pattern] = [wide, narrow].map(|text| ActionPattern::parse(text).unwrap());
+            assert_eq!(wide_pattern.includes(&narrow_pattern), expected, "{wide} {narrow}");
         }
     }
 }

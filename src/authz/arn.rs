@@ -1,7 +1,7 @@
 //! ARN patterns: six fields, each matched on its own, so that a wildcard never swallows a colon between fields.
 
 use super::context::Context;
-use super::glob::Token;
+use super::glob::Segment;
 use super::template::{Piece, Syntax, Template, pieces};
 
 /// The pattern of an ARN in a `Resource` element or an ARN condition.
@@ -13,9 +13,12 @@ pub(super) enum ArnPattern {
     Whole(Template),
 }
 
+/// How many fields an ARN has.
+const FIELDS: usize = 6;
+
 /// The six fields of an ARN; the last may hold colons.
 pub(super) fn fields(text: &str) -> Option<[&str; 6]> {
-    let mut parts = text.splitn(6, ':');
+    let mut parts = text.splitn(FIELDS, ':');
     let mut next = || parts.next();
     let fields = [next()?, next()?, next()?, next()?, next()?, next()?];
     (fields[0] == "arn").then_some(fields)
@@ -45,7 +48,11 @@ impl ArnPattern {
 
     /// Whether the text is an ARN that fits.
     pub(super) fn matches(&self, text: &str, context: &Context) -> bool {
-        let Some(parts) = fields(text) else { return false };
+        fields(text).is_some_and(|parts| self.fits(text, &parts, context))
+    }
+
+    /// As [`Self::matches`], of an ARN whose fields are known.
+    pub(super) fn fits(&self, text: &str, parts: &[&str; 6], context: &Context) -> bool {
         match self {
             Self::Whole(template) => template.matches(text, context),
             Self::Fields(templates) => templates.iter().zip(parts).all(|(t, part)| t.matches(part, context)),
@@ -62,6 +69,12 @@ impl ArnPattern {
         self.templates().iter().any(Template::is_open)
     }
 
+    /// Whether every ARN that fits the other fits this one, as far as can be seen without a request.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        let (outer, inner) = (self.templates(), other.templates());
+        outer.len() == inner.len() && outer.iter().zip(inner).all(|(outer, inner)| outer.includes(inner))
+    }
+
     fn templates(&self) -> &[Template] {
         match self {
             Self::Fields(templates) => templates.as_slice(),
@@ -72,14 +85,13 @@ impl ArnPattern {
 
 /// Splits at the first five colons that stand in the text itself; those inside a variable's name do not count.
 fn split(all: Vec<Piece>) -> Result<ArnPattern, &'static str> {
-    let colon = Piece::Token(Token::Lit(':'));
     let mut parts: Vec<Vec<Piece>> = vec![Vec::new()];
     for piece in all {
-        let count = parts.len();
-        if piece == colon && count < 6 {
-            parts.push(Vec::new());
-        } else if let Some(last) = parts.last_mut() {
-            last.push(piece);
+        match piece {
+            Piece::Segment(Segment::Run(run)) => split_run(&run, &mut parts),
+            Piece::Segment(Segment::One | Segment::Many) | Piece::Variable(_) => {
+                parts.last_mut().into_iter().for_each(|last| last.push(piece.clone()));
+            }
         }
     }
     if parts.last().is_none_or(Vec::is_empty) {
@@ -89,6 +101,18 @@ fn split(all: Vec<Piece>) -> Result<ArnPattern, &'static str> {
     let templates = Box::<[Template; 6]>::try_from(templates)
         .map_err(|_| "an ARN has six fields: arn:<partition>:<service>:<region>:<account>:<resource>")?;
     Ok(ArnPattern::Fields(templates))
+}
+
+fn split_run(run: &str, parts: &mut Vec<Vec<Piece>>) {
+    let left = FIELDS.saturating_sub(parts.len()) + 1;
+    for (index, text) in run.splitn(left, ':').enumerate() {
+        if index > 0 {
+            parts.push(Vec::new());
+        }
+        if let Some(last) = parts.last_mut().filter(|_| !text.is_empty()) {
+            last.push(Piece::Segment(Segment::Run(text.to_owned())));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,16 @@
 //! to bring all that apply: a policy left out is a policy that is not there.
 //! SPEC: IAM User Guide, "Policy evaluation logic".
 
+use super::action::Action;
 use super::arn;
 use super::context::Context;
-use super::policy::{Document, Effect, Kind};
+use super::policy::{Asked, Document, Effect, Kind};
 use super::principal::Hits;
 use crate::names::AccountId;
 
 mod decision;
+#[cfg(test)]
+mod operators;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +34,13 @@ pub struct Request<'a> {
     pub resource_account: AccountId,
     /// The values of condition keys, complete.
     pub context: &'a Context,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn asked(&self) -> Asked<'a> {
+        let Self { caller, action, resource, context, .. } = *self;
+        Asked { caller, action: Action::new(action), resource, fields: arn::fields(resource), context }
+    }
 }
 
 /// A document and the name under which it is attached.
@@ -118,10 +128,11 @@ struct Weighed<'p> {
 
 impl<'p> Weighed<'p> {
     fn new(request: &Request<'_>, policies: &Policies<'p>) -> Self {
+        let asked = request.asked();
         let bounded = policies.boundary.is_some();
-        let sum = |list: &[Attached<'p>]| reduce(request, list, bounded);
+        let sum = |list: &[Attached<'p>]| reduce(&asked, list, bounded);
         let levels = |bind: bool, list: &[Vec<Attached<'p>>]| {
-            if bind { reduce_levels(request, list) } else { Levels::default() }
+            if bind { reduce_levels(&asked, list) } else { Levels::default() }
         };
         let resource = if is_identity_only(request.action) { &[] } else { policies.resource };
         Self {
@@ -199,12 +210,11 @@ impl<'p> Weighed<'p> {
     }
 }
 
-fn reduce<'p>(request: &Request<'_>, list: &[Attached<'p>], bounded: bool) -> Sum<'p> {
+fn reduce<'p>(asked: &Asked<'_>, list: &[Attached<'p>], bounded: bool) -> Sum<'p> {
     let mut sum = Sum::default();
     for policy in list {
         for (index, statement) in policy.document.statements.iter().enumerate() {
-            let Request { caller, action, resource, context, .. } = request;
-            let Some(hits) = statement.cover(caller, action, resource, context, bounded) else { continue };
+            let Ok(hits) = statement.cover(asked, bounded) else { continue };
             let matched = Matched { policy: *policy, statement: index };
             match statement.effect {
                 Effect::Deny => sum.deny = sum.deny.or(Some(matched)),
@@ -218,10 +228,10 @@ fn reduce<'p>(request: &Request<'_>, list: &[Attached<'p>], bounded: bool) -> Su
     sum
 }
 
-fn reduce_levels<'p>(request: &Request<'_>, levels: &[Vec<Attached<'p>>]) -> Levels<'p> {
+fn reduce_levels<'p>(asked: &Asked<'_>, levels: &[Vec<Attached<'p>>]) -> Levels<'p> {
     let mut all = Levels::default();
     for level in levels {
-        let sum = reduce(request, level, false);
+        let sum = reduce(asked, level, false);
         all.deny = all.deny.or(sum.deny);
         all.missing |= sum.allow.is_none();
     }

@@ -3,9 +3,6 @@
 //! It refuses duplicate members, anything after the value, lone surrogates, nesting beyond [`DEPTH_MAX`] and text
 //! beyond the caller's limit; numbers keep their literal text. It does not stream and does not write.
 
-use std::collections::HashSet;
-use std::str::Chars;
-
 /// How deep arrays and objects may nest.
 pub(super) const DEPTH_MAX: usize = 64;
 
@@ -52,7 +49,7 @@ pub(super) struct Error {
 
 /// Reads one JSON value of at most `bytes_max` bytes.
 pub(super) fn read(text: &str, bytes_max: usize) -> Result<Node, Error> {
-    let mut reader = Reader { rest: text.chars(), at: Position { line: 1, column: 1 } };
+    let mut reader = Reader { rest: text, at: Position { line: 1, column: 1 } };
     if text.len() > bytes_max {
         return Err(reader.error(format!("the text has {} bytes; at most {bytes_max} are accepted", text.len())));
     }
@@ -101,6 +98,11 @@ impl Node {
         }
     }
 
+    /// Whether it is an array.
+    pub(super) fn is_array(&self) -> bool {
+        matches!(self.value, Value::Array(_))
+    }
+
     /// The member of that name, if this is an object that has one which is not null.
     pub(super) fn get(&self, name: &str) -> Option<&Node> {
         let member = self.members()?.iter().find(|member| member.name == name)?;
@@ -121,27 +123,37 @@ impl Node {
 }
 
 struct Reader<'t> {
-    rest: Chars<'t>,
+    rest: &'t str,
     at: Position,
 }
 
-impl Reader<'_> {
+impl<'t> Reader<'t> {
     fn error(&self, message: impl Into<String>) -> Error {
         Error { at: self.at, message: message.into() }
     }
 
     fn peek(&self) -> Option<char> {
-        self.rest.clone().next()
+        self.rest.chars().next()
     }
 
     fn next(&mut self) -> Option<char> {
-        let c = self.rest.next()?;
+        let c = self.peek()?;
+        self.rest = &self.rest[c.len_utf8()..];
         if c == '\n' {
             self.at = Position { line: self.at.line + 1, column: 1 };
         } else {
             self.at.column += 1;
         }
         Some(c)
+    }
+
+    /// Takes the text before the first byte that ends it; there is no line end in it.
+    fn run(&mut self, ends: impl Fn(u8) -> bool) -> &'t str {
+        let length = self.rest.bytes().position(ends).unwrap_or(self.rest.len());
+        let (run, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        self.at.column += run.chars().count();
+        run
     }
 
     fn take(&mut self, wanted: char) -> bool {
@@ -185,7 +197,6 @@ impl Reader<'_> {
     fn object(&mut self, depth: usize) -> Result<Vec<Member>, Error> {
         self.next();
         let mut members = Vec::new();
-        let mut names = HashSet::new();
         self.space();
         if self.take('}') {
             return Ok(members);
@@ -197,10 +208,6 @@ impl Reader<'_> {
                 return Err(self.error(format!("{} where a member's name in double quotes should stand", self.found())));
             }
             let name = self.string()?;
-            if !names.insert(name.clone()) {
-                let message = format!("the member {} stands twice in one object", quote(&name));
-                return Err(Error { at, message });
-            }
             self.space();
             if !self.take(':') {
                 return Err(self.error(format!("{} where ':' should follow a member's name", self.found())));
@@ -209,7 +216,7 @@ impl Reader<'_> {
             members.push(Member { at, name, node });
             self.space();
             if self.take('}') {
-                return Ok(members);
+                return distinct(members);
             }
             if !self.take(',') {
                 return Err(self.error(format!("{} where ',' or '}}' should stand", self.found())));
@@ -274,10 +281,7 @@ impl Reader<'_> {
     /// One digit or more.
     fn digits(&mut self, literal: &mut String) -> Result<(), Error> {
         let before = literal.len();
-        while let Some(digit @ '0'..='9') = self.peek() {
-            self.next();
-            literal.push(digit);
-        }
+        literal.push_str(self.run(|b| !b.is_ascii_digit()));
         if literal.len() == before {
             return Err(self.error(format!("{} where a number needs a digit", self.found())));
         }
@@ -294,10 +298,7 @@ impl Reader<'_> {
                     return Ok(text);
                 }
                 Some('\\') => text.push(self.escape()?),
-                Some(c) if c >= ' ' => {
-                    self.next();
-                    text.push(c);
-                }
+                Some(c) if c >= ' ' => text.push_str(self.run(|b| b == b'"' || b == b'\\' || b < b' ')),
                 _ => return Err(self.error(format!("{} inside a string", self.found()))),
             }
         }
@@ -350,6 +351,19 @@ impl Reader<'_> {
             value = value * 16 + digit;
         }
         Ok(value)
+    }
+}
+
+/// Refuses an object that has a member twice, at the second.
+fn distinct(members: Vec<Member>) -> Result<Vec<Member>, Error> {
+    let mut sorted: Vec<&Member> = members.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    match sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        None => Ok(members),
+        Some(pair) => {
+            let message = format!("the member {} stands twice in one object", quote(&pair[1].name));
+            Err(Error { at: pair[1].at, message })
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl Moment {
     /// SPEC: W3C NOTE-datetime.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('-').unwrap_or(text);
-        if is_digits(digits) && text.len() != 4 {
+        if is_digits(digits) && !(digits == text && text.len() == 4) {
             return Some(Self { seconds: text.parse().ok()?, fraction: String::new() });
         }
         let (date, time) = text.split_once('T').map_or((text, None), |(date, time)| (date, Some(time)));
@@ -227,6 +227,7 @@ mod tests {
             ("2026-05", "2026-05-01"),
             ("2000-02-29", "951782400"),
             ("1969-12-31T23:59:59Z", "-1"),
+            ("1969-12-31T23:57:57Z", "-123"),
             ("2026-05-01T12:00:00.500Z", "2026-05-01T12:00:00.5Z"),
             ("0000-01-01", "-62167219200"),
         ];

@@ -3,18 +3,18 @@
 //! The strict reading stops at the first fault. The lenient one is for test cases, which may hold documents that no
 //! store would accept: a faulty value matches nothing, a faulty statement is dropped, and every fault is reported.
 
-use super::action::ActionPattern;
-use super::arn::ArnPattern;
 use super::condition::{Condition, Operand, Operator};
 use super::context::fold;
-use super::json::{self, Member, Node, Position, Value, quote};
-use super::policy::{Actions, Document, Effect, Error, Kind, ResourcePattern, Resources, Statement, Warning};
-use super::principal::{Element, Principals};
-use super::rules::{Presence, Rules, check_size, rules};
+use super::federation;
+use super::json::{self, Member, Node, Position, quote};
+use super::policy::{Document, Effect, Error, Kind, Statement, Warning};
+use super::rules::{Rules, check_size, rules};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod elements;
+
 /// The longest text of a policy that is looked at, in bytes; the limits of each kind are lower.
-const TEXT_BYTES_MAX: usize = 131_072;
+pub(super) const TEXT_BYTES_MAX: usize = 131_072;
 /// The longest `Sid`, in characters.
 const SID_CHARS_MAX: usize = 256;
 
@@ -45,6 +45,8 @@ struct Parser {
     /// `${…}` is a variable: the document says `2012-10-17`.
     variables: bool,
     sids: BTreeSet<String>,
+    /// The statement at hand speaks of actions of ours, so its condition keys count.
+    ours: bool,
     /// Folded, with the first place of each.
     keys: BTreeMap<String, Position>,
     warnings: Vec<Warning>,
@@ -77,6 +79,7 @@ impl Parser {
             lenient,
             variables: false,
             sids: BTreeSet::new(),
+            ours: false,
             keys: BTreeMap::new(),
             warnings: Vec::new(),
             faults: Vec::new(),
@@ -87,9 +90,11 @@ impl Parser {
         Document { kind: self.kind, statements, keys: self.keys, warnings: self.warnings }
     }
 
-    /// Notes a folded key where it first stands.
+    /// Notes a folded key where it first stands, unless its statement can cover nothing that is served here.
     fn key(&mut self, key: &str, at: Position) {
-        self.keys.entry(key.to_owned()).or_insert(at);
+        if self.ours {
+            self.keys.entry(key.to_owned()).or_insert(at);
+        }
     }
 
     /// A fault that the lenient reading survives.
@@ -152,16 +157,28 @@ impl Parser {
     fn statement(&mut self, node: &Node) -> Result<Statement, Error> {
         let parts = parts(node)?;
         let effect = effect(node, parts.effect)?;
+        let sid = self.sid(parts.sid)?;
+        let principals = self.principals(node, &parts, effect)?;
+        let actions = self.actions(node, &parts)?;
+        self.ours = actions.speak_of_ours();
         let statement = Statement {
-            sid: self.sid(parts.sid)?,
+            at: node.at,
+            sid,
             effect,
-            principals: self.principals(node, &parts, effect)?,
-            actions: self.actions(node, &parts)?,
+            principals,
+            actions,
             resources: self.resources(node, &parts, effect)?,
             conditions: parts.condition.map_or_else(|| Ok(Vec::new()), |node| self.conditions(node))?,
         };
         if self.kind == Kind::ResourceControl && effect == Effect::Allow && !statement.allows_everything() {
             self.fault(node.at, "a resource control policy denies; only the one that allows \"*\" on \"*\" may allow")?;
+        }
+        if let Some(issuer) = federation::open_to(&statement) {
+            let message = format!(
+                "everybody with an account at {issuer} could assume the role; name whose tokens are meant by \
+                 StringEquals or StringLike on \"{issuer}:sub\" or \"{issuer}:repository_id\""
+            );
+            self.fault(node.at, message)?;
         }
         Ok(statement)
     }
@@ -185,137 +202,6 @@ impl Parser {
             self.fault(node.at, format!("Sid {} stands twice in the document", quote(sid)))?;
         }
         Ok(Some(sid.to_owned()))
-    }
-
-    fn principals(&mut self, at: &Node, parts: &Parts<'_>, effect: Effect) -> Result<Principals, Error> {
-        let Rules { principal, not_principal, .. } = self.rules;
-        match (parts.principal, parts.not_principal) {
-            (None, None) if principal => Err(error(at.at, "the statement needs the element Principal")),
-            (None, None) => Ok(Principals::Unnamed),
-            (Some(node), None) if principal => self.elements(node).map(Principals::In),
-            (None, Some(node)) if not_principal && effect == Effect::Deny => self.elements(node).map(Principals::NotIn),
-            (None, Some(node)) if not_principal => {
-                Err(error(node.at, "NotPrincipal goes with Deny only; an Allow names its principals"))
-            }
-            (Some(_), Some(node)) => Err(error(node.at, "a statement has either Principal or NotPrincipal")),
-            (None, Some(node)) => Err(error(node.at, "NotPrincipal belongs to resource and key policies only")),
-            (Some(node), None) => Err(error(
-                node.at,
-                "Principal belongs to policies of resources; this one applies to whom it is attached to",
-            )),
-        }
-    }
-
-    fn elements(&mut self, node: &Node) -> Result<Vec<Element>, Error> {
-        if node.text() == Some("*") {
-            return Ok(vec![Element::Star]);
-        }
-        if self.kind == Kind::ResourceControl {
-            return Err(error(node.at, "the Principal of a resource control policy is \"*\""));
-        }
-        let members = node
-            .members()
-            .filter(|members| !members.is_empty())
-            .ok_or_else(|| error(node.at, "a principal is \"*\" or an object with AWS, Service or Federated"))?;
-        let mut elements = Vec::new();
-        for Member { at, name, node } in members {
-            for (text, place) in strings(name, node)? {
-                let (element, accepted) = match name.as_str() {
-                    "AWS" => (Element::aws(text), AWS_PRINCIPALS),
-                    "Service" => (Element::service(text), "a service's name such as replication.ecr.amazonaws.com"),
-                    "Federated" => (Element::federated(text), "the ARN of an oidc-provider or saml-provider"),
-                    _ => {
-                        return Err(error(
-                            *at,
-                            format!("unknown kind of principal {}; there are AWS, Service, Federated", quote(name)),
-                        ));
-                    }
-                };
-                if element.is_none() {
-                    self.fault(place, format!("{} is no {name} principal; accepted: {accepted}", quote(text)))?;
-                }
-                elements.push(element.unwrap_or(Element::Nobody));
-            }
-        }
-        Ok(elements)
-    }
-
-    fn actions(&mut self, at: &Node, parts: &Parts<'_>) -> Result<Actions, Error> {
-        match (parts.action, parts.not_action) {
-            (Some(node), None) => self.action_list("Action", node).map(Actions::In),
-            (None, Some(node)) if self.kind == Kind::Trust => {
-                Err(error(node.at, "NotAction does not belong to a trust policy; name the sts actions"))
-            }
-            (None, Some(node)) => self.action_list("NotAction", node).map(Actions::NotIn),
-            (Some(_), Some(node)) => Err(error(node.at, "a statement has either Action or NotAction")),
-            (None, None) => Err(error(at.at, "the statement needs the element Action or NotAction")),
-        }
-    }
-
-    fn action_list(&mut self, element: &str, node: &Node) -> Result<Vec<ActionPattern>, Error> {
-        let mut patterns = Vec::new();
-        for (text, at) in strings(element, node)? {
-            let pattern = ActionPattern::parse(text).ok_or_else(|| {
-                error(
-                    at,
-                    format!("{} is no action; accepted: \"*\" or service:Name, with * and ? in the name", quote(text)),
-                )
-            })?;
-            if self.kind == Kind::Trust && !pattern.is_of("sts") {
-                self.fault(at, format!("{} in a trust policy; only sts actions are accepted", quote(text)))?;
-            }
-            if self.kind == Kind::Resource && text.eq_ignore_ascii_case("ecr:GetAuthorizationToken") {
-                self.fault(at, "ecr:GetAuthorizationToken is granted by identity policies only, not by a resource's")?;
-            }
-            if pattern.is_unknown() {
-                let message = format!("{} covers no operation known here", quote(text));
-                self.warnings.push(Warning { line: at.line, column: at.column, message });
-            }
-            patterns.push(pattern);
-        }
-        Ok(patterns)
-    }
-
-    fn resources(&mut self, at: &Node, parts: &Parts<'_>, effect: Effect) -> Result<Resources, Error> {
-        match (parts.resource, parts.not_resource) {
-            (None, None) if self.rules.resource == Presence::Required => {
-                Err(error(at.at, "the statement needs the element Resource or NotResource"))
-            }
-            (None, None) => Ok(Resources::Attached),
-            (Some(node), _) | (None, Some(node)) if self.rules.resource == Presence::Forbidden => {
-                Err(error(node.at, "a trust policy has no Resource: it is about its role"))
-            }
-            (Some(node), None) => self.resource_list("Resource", node).map(Resources::In),
-            (None, Some(node)) => {
-                let patterns = self.resource_list("NotResource", node)?;
-                let open = |p: &ResourcePattern| matches!(p, ResourcePattern::Arn(arn) if arn.is_open());
-                // Without its value the entry would exclude nothing, and the Allow would cover what it meant to spare.
-                if effect == Effect::Allow && patterns.iter().any(open) {
-                    return Err(error(node.at, "NotResource with a variable goes with Deny only"));
-                }
-                Ok(Resources::NotIn(patterns))
-            }
-            (Some(_), Some(node)) => Err(error(node.at, "a statement has either Resource or NotResource")),
-        }
-    }
-
-    fn resource_list(&mut self, element: &str, node: &Node) -> Result<Vec<ResourcePattern>, Error> {
-        let mut patterns = Vec::new();
-        for (text, at) in strings(element, node)? {
-            let pattern = match ArnPattern::resource(text, self.variables) {
-                _ if text == "*" => ResourcePattern::Any,
-                Ok(pattern) => {
-                    pattern.keys().for_each(|key| self.key(key, at));
-                    ResourcePattern::Arn(pattern)
-                }
-                Err(accepted) => {
-                    self.fault(at, format!("{} is not accepted as {element}: {accepted}", quote(text)))?;
-                    ResourcePattern::Nothing
-                }
-            };
-            patterns.push(pattern);
-        }
-        Ok(patterns)
     }
 
     fn conditions(&mut self, node: &Node) -> Result<Vec<Condition>, Error> {
@@ -370,17 +256,6 @@ impl Parser {
     }
 }
 
-impl Statement {
-    fn allows_everything(&self) -> bool {
-        self.conditions.is_empty()
-            && self.actions == Actions::In(vec![ActionPattern::Any])
-            && self.resources == Resources::In(vec![ResourcePattern::Any])
-    }
-}
-
-const AWS_PRINCIPALS: &str = "\"*\", a 12-digit account id, or the ARN of an account's root, a user, a role, an \
-    assumed-role session or a federated user, without wildcards";
-
 fn parts(node: &Node) -> Result<Parts<'_>, Error> {
     let members =
         node.members().ok_or_else(|| error(node.at, format!("a statement is an object, not {}", node.what())))?;
@@ -413,16 +288,4 @@ fn effect(statement: &Node, node: Option<&Node>) -> Result<Effect, Error> {
         Some("Deny") => Ok(Effect::Deny),
         _ => Err(error(node.at, "Effect is \"Allow\" or \"Deny\"")),
     }
-}
-
-/// A string, or an array of one or more.
-fn strings<'n>(element: &str, node: &'n Node) -> Result<Vec<(&'n str, Position)>, Error> {
-    if node.value == Value::Array(Vec::new()) {
-        return Err(error(node.at, format!("{element} is empty; at least one string is needed")));
-    }
-    let text = |item: &'n Node| {
-        let wrong = || error(item.at, format!("{element} is a string or an array of strings, not {}", item.what()));
-        item.text().map(|text| (text, item.at)).ok_or_else(wrong)
-    };
-    node.items().iter().map(text).collect()
 }

@@ -180,7 +180,19 @@ impl Principals {
         match self {
             Self::Unnamed => Some(Hits::NONE),
             Self::In(elements) => Some(hits(elements, caller)).filter(|hits| !hits.is_none()),
-            Self::NotIn(elements) => hits(elements, caller).is_none().then_some(Hits::NONE),
+            Self::NotIn(elements) => (!excepts(elements, caller)).then_some(Hits::NONE),
+        }
+    }
+
+    /// Whether it covers every caller that the other covers, in the same way.
+    pub(super) fn include(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::In(outer), Self::In(inner)) => {
+                outer.contains(&Element::Star) || inner.iter().all(|element| outer.contains(element))
+            }
+            (Self::Unnamed | Self::In(_) | Self::NotIn(_), Self::Unnamed | Self::In(_) | Self::NotIn(_)) => {
+                self == other
+            }
         }
     }
 
@@ -203,6 +215,23 @@ impl Principals {
 
 fn hits(elements: &[Element], caller: &Caller<'_>) -> Hits {
     elements.iter().fold(Hits::NONE, |all, element| all.with(element.hit(caller)))
+}
+
+/// Whether an exclusion names the caller.
+///
+/// AWS asks that an excepted user is listed with its account, and an excepted session with its role and account. There
+/// the wider entry only accompanies the closer one: who else belongs to the account or role is not excepted.
+/// SPEC: IAM JSON policy elements, `NotPrincipal`: "all principals except the user named Bob", listed with his account.
+fn excepts(elements: &[Element], caller: &Caller<'_>) -> bool {
+    let hits = hits(elements, caller);
+    if hits.meets(Hits::DIRECT.with(Hits::STAR).with(Hits::USER_OF_FEDERATED)) {
+        return true;
+    }
+    let accompanies = |is_closer: &dyn Fn(&Element) -> bool| elements.iter().any(is_closer);
+    if hits.meets(Hits::ROLE_OF_SESSION) {
+        return !accompanies(&|element| element.is_session_beside(caller));
+    }
+    hits.meets(Hits::ACCOUNT) && !accompanies(&|element| element.member_of() == caller.account())
 }
 
 impl Element {
@@ -238,9 +267,7 @@ impl Element {
 
     /// Reads an entry under `Federated`.
     pub(super) fn federated(text: &str) -> Option<Self> {
-        const BUILT_IN: [&str; 4] =
-            ["accounts.google.com", "cognito-identity.amazonaws.com", "graph.facebook.com", "www.amazon.com"];
-        if BUILT_IN.contains(&text) {
+        if is_built_in_provider(text) {
             return Some(Self::Provider(text.to_owned()));
         }
         let [_, _, "iam", "", account, resource] = plain_arn(text)? else { return None };
@@ -262,6 +289,23 @@ impl Element {
             | Self::Provider(_)
             | Self::Nobody => None,
         }
+    }
+
+    /// The account that a user, role or session belongs to.
+    fn member_of(&self) -> Option<AccountId> {
+        match self {
+            Self::User { arn, .. } | Self::Role { arn, .. } | Self::Session(arn) => {
+                AccountId::parse(super::arn::fields(arn)?[4]).ok()
+            }
+            Self::Star | Self::Account { .. } | Self::Service(_) | Self::Provider(_) | Self::Nobody => None,
+        }
+    }
+
+    /// Whether it is a session of the same role as the caller's.
+    fn is_session_beside(&self, caller: &Caller<'_>) -> bool {
+        let (Self::Session(arn), Some(own)) = (self, session_arn(caller)) else { return false };
+        let role = |arn: &str| arn.rsplit_once('/').map(|(role, _)| role.to_owned());
+        role(arn) == role(own)
     }
 
     fn bind(&mut self, ids: &BTreeMap<String, String>) {
@@ -359,6 +403,11 @@ fn session_arn<'a>(caller: &Caller<'a>) -> Option<&'a str> {
 /// Whether the ARN is that of a role under `aws-service-role/`, which no tenant can make or remove.
 pub(super) fn is_service_linked(role_arn: &str) -> bool {
     super::arn::fields(role_arn).is_some_and(|fields| fields[5].starts_with("role/aws-service-role/"))
+}
+
+/// Whether the name is that of an identity provider that AWS knows without being told.
+pub(super) fn is_built_in_provider(name: &str) -> bool {
+    ["accounts.google.com", "cognito-identity.amazonaws.com", "graph.facebook.com", "www.amazon.com"].contains(&name)
 }
 
 /// The fields of an ARN that holds no wildcard.
@@ -479,6 +528,39 @@ mod tests {
             ["*", "gitlab.example.com", "arn:aws:iam::111122223333:oidc-provider/*", "arn:aws:iam::111122223333:role/x"]
         {
             assert!(Element::federated(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn in_an_exclusion_the_closest_entry_decides() {
+        let (root, user, role) = (
+            "arn:aws:iam::111122223333:root",
+            "arn:aws:iam::111122223333:user/alice",
+            "arn:aws:iam::111122223333:role/p/ci",
+        );
+        let (own, beside, other) = (
+            "arn:aws:sts::111122223333:assumed-role/ci/b",
+            "arn:aws:sts::111122223333:assumed-role/ci/c",
+            "arn:aws:iam::111122223333:role/p/other",
+        );
+        let foreign = "arn:aws:iam::444455556666:user/dana";
+        let table: &[(&[&str], &[&str])] = &[
+            (&[root], &["user", "session", "slr", "federated", "root"]),
+            (&["111122223333", foreign], &["user", "session", "slr", "federated", "root"]),
+            (&[user], &["user", "federated"]),
+            (&[user, root], &["user", "federated", "root"]),
+            (&[role], &["session"]),
+            (&[role, root], &["session", "root"]),
+            (&[role, root, own], &["session", "root"]),
+            (&[role, root, beside], &["root"]),
+            (&[other, root], &["root"]),
+            (&["*"], &["user", "session", "slr", "federated", "root", "service", "web", "anonymous"]),
+        ];
+        for (list, expected) in table {
+            let exclusion = Principals::NotIn(list.iter().map(|text| Element::aws(text).unwrap()).collect());
+            let excepted: Vec<_> =
+                callers().iter().filter(|(_, c)| exclusion.cover(c).is_none()).map(|(n, _)| *n).collect();
+            assert_eq!(&excepted, expected, "{list:?}");
         }
     }
 

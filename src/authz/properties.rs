@@ -256,6 +256,21 @@ proptest! {
     }
 
     #[test]
+    fn a_boundary_or_a_level_of_the_organization_never_gives(
+        world in world(), bound in prop::collection::vec(statement(false), 1..4)
+    ) {
+        let before = decide(&world);
+        let mut bounded = world.clone();
+        if bounded.boundary.is_none() {
+            bounded.boundary = Some(bound.clone());
+        }
+        let mut governed = world;
+        governed.scp.push(vec![bound]);
+        prop_assert!(before == Outcome::Allow || decide(&bounded) != Outcome::Allow);
+        prop_assert!(before == Outcome::Allow || decide(&governed) != Outcome::Allow);
+    }
+
+    #[test]
     fn order_and_case_do_not_count(world in world()) {
         let mut request = turned(&world);
         prop_assert_eq!(decide(&world), decide(&request));

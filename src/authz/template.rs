@@ -4,7 +4,7 @@
 //! as a wildcard nor add a field. A variable without a value and without a default makes the template match nothing.
 
 use super::context::{Context, Value, fold};
-use super::glob::{Pattern, Token};
+use super::glob::{Pattern, Segment, wild};
 
 /// How a text is to be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +28,7 @@ pub(super) enum Template {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Piece {
     /// Stands for itself.
-    Token(Token),
+    Segment(Segment),
     /// Stands for the value of a condition key.
     Variable(Variable),
 }
@@ -48,14 +48,14 @@ impl Template {
 
     /// Whether the whole text fits once variables have their values from the context.
     pub(super) fn matches(&self, text: &str, context: &Context) -> bool {
-        self.matches_folded(text, context, |c| c)
+        self.matches_mapped(text, context, str::to_owned)
     }
 
-    /// As [`Self::matches`], with `fold` applied to the characters of both sides.
-    pub(super) fn matches_folded(&self, text: &str, context: &Context, fold: impl Fn(char) -> char) -> bool {
+    /// As [`Self::matches`], with `map` applied to what stands for variables; the text is compared as it is.
+    pub(super) fn matches_mapped(&self, text: &str, context: &Context, map: impl Fn(&str) -> String) -> bool {
         match self {
-            Self::Fixed(pattern) => pattern.matches_folded(text, fold),
-            Self::Open(pieces) => substitute(pieces, context).is_some_and(|p| p.matches_folded(text, fold)),
+            Self::Fixed(pattern) => pattern.matches(text),
+            Self::Open(pieces) => substitute(pieces, context, map).is_some_and(|pattern| pattern.matches(text)),
         }
     }
 
@@ -66,7 +66,7 @@ impl Template {
             Self::Open(pieces) => pieces,
         };
         pieces.iter().filter_map(|piece| match piece {
-            Piece::Token(_) => None,
+            Piece::Segment(_) => None,
             Piece::Variable(variable) => Some(variable.key.as_str()),
         })
     }
@@ -75,23 +75,35 @@ impl Template {
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Open(_))
     }
+
+    /// What every text that fits begins with, and whether that is all of it; `None` where a variable stands.
+    pub(super) fn literal_start(&self) -> Option<(&str, bool)> {
+        match self {
+            Self::Fixed(pattern) => Some(pattern.literal_start()),
+            Self::Open(_) => None,
+        }
+    }
+
+    /// Whether every text that fits the other fits this one, as far as can be seen without a request.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Fixed(outer), Self::Fixed(inner)) => outer.includes(inner),
+            (Self::Fixed(_) | Self::Open(_), Self::Fixed(_) | Self::Open(_)) => self == other,
+        }
+    }
 }
 
 impl FromIterator<Piece> for Template {
     fn from_iter<I: IntoIterator<Item = Piece>>(pieces: I) -> Self {
         let pieces: Vec<Piece> = pieces.into_iter().collect();
-        let tokens: Option<Pattern> =
-            pieces.iter().map(Piece::token).collect::<Option<Vec<_>>>().map(Pattern::from_iter);
-        tokens.map_or(Self::Open(pieces), Self::Fixed)
-    }
-}
-
-impl Piece {
-    fn token(&self) -> Option<Token> {
-        match self {
-            Self::Token(token) => Some(*token),
-            Self::Variable(_) => None,
+        if pieces.iter().any(|piece| matches!(piece, Piece::Variable(_))) {
+            return Self::Open(pieces);
         }
+        let segments = pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Segment(segment) => Some(segment),
+            Piece::Variable(_) => None,
+        });
+        Self::Fixed(segments.collect())
     }
 }
 
@@ -105,44 +117,46 @@ impl Variable {
     }
 }
 
-fn substitute(pieces: &[Piece], context: &Context) -> Option<Pattern> {
-    let mut tokens = Vec::with_capacity(pieces.len());
-    for piece in pieces {
-        match piece {
-            Piece::Token(token) => tokens.push(*token),
-            Piece::Variable(variable) => tokens.extend(variable.resolve(context)?.chars().map(Token::Lit)),
-        }
-    }
-    Some(tokens.into_iter().collect())
+fn substitute(pieces: &[Piece], context: &Context, map: impl Fn(&str) -> String) -> Option<Pattern> {
+    let segment = |piece: &Piece| match piece {
+        Piece::Segment(segment) => Some(segment.clone()),
+        Piece::Variable(variable) => variable.resolve(context).map(|text| Segment::Run(map(text))),
+    };
+    pieces.iter().map(segment).collect()
 }
 
 /// Reads a text into pieces; the error says what is wrong with a variable.
 pub(super) fn pieces(text: &str, syntax: Syntax) -> Result<Vec<Piece>, &'static str> {
     let mut pieces = Vec::new();
     let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        if let Some(inside) = rest.strip_prefix("${").filter(|_| syntax.variables) {
+    while !rest.is_empty() {
+        let plain = if syntax.variables { rest.find("${").unwrap_or(rest.len()) } else { rest.len() };
+        let (before, inside) = rest.split_at(plain);
+        if syntax.wildcards {
+            pieces.extend(wild(before).map(Piece::Segment));
+        } else if !before.is_empty() {
+            pieces.push(literal(before));
+        }
+        rest = inside;
+        if let Some(inside) = inside.strip_prefix("${") {
             let (piece, after) = variable(inside)?;
             pieces.push(piece);
             rest = after;
-            continue;
         }
-        pieces.push(Piece::Token(if syntax.wildcards { Token::wild(c) } else { Token::Lit(c) }));
-        rest = &rest[c.len_utf8()..];
     }
     Ok(pieces)
+}
+
+fn literal(text: &str) -> Piece {
+    Piece::Segment(Segment::Run(text.to_owned()))
 }
 
 /// Reads a variable after its `${`, and returns what follows its `}`.
 fn variable(inside: &str) -> Result<(Piece, &str), &'static str> {
     let end = inside.find([',', '}']).ok_or("a variable has no closing brace; a literal \"${\" is written ${$}{")?;
     let (key, rest) = inside.split_at(end);
-    let literal = |c| Ok((Piece::Token(Token::Lit(c)), &rest[1..]));
-    match key {
-        "*" if rest.starts_with('}') => return literal('*'),
-        "?" if rest.starts_with('}') => return literal('?'),
-        "$" if rest.starts_with('}') => return literal('$'),
-        _ => {}
+    if let ("*" | "?" | "$", Some(after)) = (key, rest.strip_prefix('}')) {
+        return Ok((literal(key), after));
     }
     if key.is_empty() || key.contains(['*', '?', '$', '{', '\'']) || key.trim() != key {
         return Err("a variable is ${key} or ${key, 'default'}, or one of ${*} ${?} ${$}");

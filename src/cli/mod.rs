@@ -173,7 +173,7 @@ impl Cli {
             Command::Dev(dev) => return dev.run(),
             Command::Demo(demo) => return demo.run(),
             Command::Completion(completion) => return completion.run(),
-            Command::Policy(policy) => return policy.run(),
+            Command::Policy(policy) => return policy.run(self.global.output),
             remote => remote,
         };
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -282,10 +282,17 @@ impl Judge {
         } else {
             eval::evaluate(&request, &Policies { resource: &[], ..policies })
         };
+        let mut detail = explain::detail(&decision);
+        // What the caller's own policies lack is its account's to know.
+        if request.caller.account() == Some(account)
+            && let Some(closest) = explain::closest(&request, &policies, &decision)
+        {
+            detail = format!("{detail}; {closest}");
+        }
         Ok(Ruling {
             outcome: decision.outcome(),
             sentence: explain::sentence(&request, &told),
-            detail: explain::detail(&decision),
+            detail,
             kind: decision.kind(),
             permit: Allowed::grant((), &decision),
         })
@@ -366,6 +373,7 @@ fn context(ctx: &Ctx, target: &Target) -> Context {
         Caller::Principal(principal) => principal_context(&mut context, principal),
         Caller::Anonymous => {
             context.set("aws:PrincipalType", "Anonymous");
+            context.set("aws:PrincipalAccount", "anonymous");
             context.set("aws:userid", "anonymous");
         }
         Caller::Replication { .. } | Caller::System(_) => {

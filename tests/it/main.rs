@@ -26,6 +26,7 @@ mod isolation;
 mod keys;
 mod kills;
 mod operations;
+mod policy_operators;
 mod proofs;
 mod push_pull;
 mod refusals;

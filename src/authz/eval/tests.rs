@@ -196,6 +196,49 @@ fn across_accounts_both_sides_must_agree() {
 }
 
 #[test]
+fn callers_without_an_account_need_to_be_named_themselves_or_with_everybody() {
+    let provider = "arn:aws:iam::111122223333:oidc-provider/gitlab.example.com";
+    let (service, web) = (Caller::Service("scan.ecr.amazonaws.com"), Caller::WebIdentity(provider));
+    let named = [
+        (service, naming(r#"{"Service": "scan.ecr.amazonaws.com"}"#)),
+        (web, naming(&format!(r#"{{"Federated": "{provider}"}}"#))),
+        (service, naming(r#""*""#)),
+        (web, naming(r#"{"AWS": "*"}"#)),
+        (Caller::Anonymous, naming(r#"{"AWS": "*"}"#)),
+    ];
+    for (caller, text) in &named {
+        let ask = Ask { attached: Some((Kind::Resource, text)), ..Ask::of(*caller) };
+        assert_eq!(ask.kind(), ALLOW(Kind::Resource), "{caller:?} {text}");
+    }
+    let others =
+        naming(r#"{"AWS": "111122223333", "Service": "push.ecr.amazonaws.com", "Federated": "accounts.google.com"}"#);
+    for caller in [service, web, Caller::Anonymous] {
+        let ask = Ask { attached: Some((Kind::Resource, &others)), identity: Some(ALL), ..Ask::of(caller) };
+        assert_eq!(ask.kind(), MISSING(Kind::Resource), "{caller:?}");
+    }
+}
+
+#[test]
+fn a_root_user_is_its_account_and_nothing_abroad() {
+    let foreign = Caller::Root { account: id(GUEST), arn: "arn:aws:iam::444455556666:root" };
+    let text = naming(r#"{"AWS": "444455556666"}"#);
+    let ask = Ask { attached: Some((Kind::Resource, &text)), ..Ask::of(foreign) };
+    assert_eq!(ask.kind(), MISSING(Kind::Identity));
+    let denied = r#"{"Statement": {"Effect": "Deny", "Principal": {"AWS": "111122223333"}, "Action": "*"}}"#;
+    assert_eq!(Ask { attached: Some((Kind::Resource, denied)), ..Ask::of(root()) }.kind(), DENIED(Kind::Resource));
+    assert_eq!(Ask { scp: Some(OTHER), ..Ask::of(root()) }.kind(), MISSING(Kind::ServiceControl));
+}
+
+#[test]
+fn a_deny_counts_whatever_its_principal_hits() {
+    for principal in ["\"*\"", r#"{"AWS": "111122223333"}"#, r#"{"AWS": "arn:aws:iam::111122223333:role/p/ci"}"#] {
+        let text = format!(r#"{{"Statement": {{"Effect": "Deny", "Principal": {principal}, "Action": "ecr:*"}}}}"#);
+        let ask = Ask { attached: Some((Kind::Resource, &text)), identity: Some(ALL), ..Ask::of(session()) };
+        assert_eq!(ask.kind(), DENIED(Kind::Resource), "{principal}");
+    }
+}
+
+#[test]
 fn the_first_deny_is_named_in_a_fixed_order() {
     let resource = r#"{"Statement": {"Effect": "Deny", "Principal": "*", "Action": "*"}}"#;
     let rcp = r#"{"Statement": {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"}}"#;

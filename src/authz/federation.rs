@@ -1,0 +1,106 @@
+//! Trust in identity providers at which anybody may have an account.
+//!
+//! Such a provider's name says nothing about the bearer of its token; only the token's subject does. AWS refuses a
+//! trust policy for them without a condition on it, and so do we.
+//! SPEC: IAM User Guide, "Identity-provider controls for shared OIDC providers".
+
+use super::action::Action;
+use super::condition::Condition;
+use super::context::fold;
+use super::policy::{Effect, Statement};
+use super::principal::Element;
+
+/// Issuers that serve many organizations under one name.
+const SHARED: [&str; 5] = [
+    "accounts.google.com",
+    "agent.buildkite.com",
+    "app.terraform.io",
+    "gitlab.com",
+    "token.actions.githubusercontent.com",
+];
+
+/// The claims of which one must be narrowed.
+const CLAIMS: [&str; 2] = ["sub", "repository_id"];
+
+/// The shared issuer whose every token a statement of a trust policy would accept.
+pub(super) fn open_to(statement: &Statement) -> Option<&'static str> {
+    if statement.effect == Effect::Deny || !statement.actions.cover(&Action::new("sts:AssumeRoleWithWebIdentity")) {
+        return None;
+    }
+    let named = |issuer: &&str| statement.principals.elements().iter().any(|element| is_provider(element, issuer));
+    let narrowed = |issuer: &str| {
+        let keys = CLAIMS.map(|claim| fold(&format!("{issuer}:{claim}")));
+        statement.conditions.iter().any(|condition| keys.contains(&condition.key) && narrows(condition))
+    };
+    SHARED.into_iter().find(|issuer| named(issuer) && !narrowed(issuer))
+}
+
+fn is_provider(element: &Element, issuer: &str) -> bool {
+    let Element::Provider(name) = element else { return false };
+    name == issuer || name.split_once(":oidc-provider/").is_some_and(|(_, of)| of == issuer)
+}
+
+/// Whether only tokens pass whose claim begins as the policy says: `repo:acme/*` does that, `repo:*` does not.
+///
+/// A condition that also holds without the claim narrows nothing.
+fn narrows(condition: &Condition) -> bool {
+    condition.one_of().is_some_and(|values| {
+        values.iter().all(|value| match value.literal_start() {
+            Some((text, true)) => !text.is_empty(),
+            Some((start, false)) => start.split_once(':').is_some_and(|(_, rest)| !rest.is_empty()),
+            None => false,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::authz::policy::{Document, Kind};
+
+    const GITHUB: &str = "token.actions.githubusercontent.com";
+
+    fn trust(provider: &str, action: &str, condition: &str) -> Result<Document, String> {
+        let text = format!(
+            r#"{{"Version": "2012-10-17", "Statement": {{"Effect": "Allow", "Principal": {{"Federated": "{provider}"}},
+                "Action": "{action}", "Condition": {condition}}}}}"#
+        );
+        Document::parse(Kind::Trust, &text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_shared_issuer_needs_a_condition_that_narrows_its_subject() {
+        let provider = format!("arn:aws:iam::111122223333:oidc-provider/{GITHUB}");
+        let table = [
+            (r#"{"StringEquals": {"GITHUB:sub": "repo:acme/app:ref:refs/heads/main"}}"#, true),
+            (r#"{"StringLike": {"GITHUB:SUB": ["repo:acme/*", "repo:acme-labs/app:*"]}}"#, true),
+            (r#"{"ForAnyValue:StringLike": {"GITHUB:sub": "repo:acme/*"}}"#, true),
+            (r#"{"StringEqualsIgnoreCase": {"GITHUB:repository_id": "1296269"}}"#, true),
+            ("{}", false),
+            (r#"{"StringEquals": {"GITHUB:aud": "sts.amazonaws.com"}}"#, false),
+            (r#"{"StringLike": {"GITHUB:sub": "*"}}"#, false),
+            (r#"{"StringLike": {"GITHUB:sub": "repo:*"}}"#, false),
+            (r#"{"StringLike": {"GITHUB:sub": ["repo:acme/*", "*:ref:refs/heads/main"]}}"#, false),
+            (r#"{"StringLike": {"GITHUB:sub": "${aws:username}"}}"#, false),
+            (r#"{"StringEqualsIfExists": {"GITHUB:sub": "repo:acme/app"}}"#, false),
+            (r#"{"ForAllValues:StringEquals": {"GITHUB:sub": "repo:acme/app"}}"#, false),
+            (r#"{"StringNotLike": {"GITHUB:sub": "repo:evil/*"}}"#, false),
+            (r#"{"Null": {"GITHUB:sub": "false"}}"#, false),
+        ];
+        for (condition, accepted) in table {
+            let answer = trust(&provider, "sts:AssumeRoleWithWebIdentity", &condition.replace("GITHUB", GITHUB));
+            assert_eq!(answer.is_ok(), accepted, "{condition}: {answer:?}");
+        }
+        let refusal = trust(&provider, "sts:*", "{}").unwrap_err();
+        assert!(refusal.contains("token.actions.githubusercontent.com:sub"), "{refusal}");
+    }
+
+    #[test]
+    fn others_need_none() {
+        let own = "arn:aws:iam::111122223333:oidc-provider/gitlab.example.com";
+        assert!(trust(own, "sts:AssumeRoleWithWebIdentity", "{}").is_ok());
+        let enterprise = format!("arn:aws:iam::111122223333:oidc-provider/{GITHUB}/acme");
+        assert!(trust(&enterprise, "sts:AssumeRoleWithWebIdentity", "{}").is_ok());
+        assert!(trust("accounts.google.com", "sts:TagSession", "{}").is_ok());
+        assert!(trust("accounts.google.com", "sts:AssumeRoleWithWebIdentity", "{}").is_err());
+    }
+}
