@@ -19,6 +19,8 @@ const DEFAULT_REGION: &str = "us-east-1";
 const DEFAULT_UPLOAD_TTL_SECS: u64 = 24 * 3_600;
 /// How long a blob may stay without a manifest: a client pushes blobs first and the manifest within a day.
 const DEFAULT_LINK_LEASE_SECS: u64 = 24 * 3_600;
+/// How long an object that nothing links is kept for those who are reading it: a pull of many gigabytes ends in an hour.
+const DEFAULT_COLLECT_GRACE_SECS: u64 = 3_600;
 /// How often the sweeper looks.
 const DEFAULT_SWEEP_SECS: u64 = 60;
 /// Shards of a new registry's stream: one writer needs one, many need a few.
@@ -68,8 +70,10 @@ pub struct File {
     accounts: Option<Vec<String>>,
     organization: OrganizationFile,
     store: StoreFile,
+    blobs: BlobsFile,
     kms: KmsFile,
     registry: RegistryFile,
+    tls: Option<TlsFile>,
     peer: Option<PeerFile>,
     peers: Vec<OtherFile>,
     limits: LimitsFile,
@@ -90,6 +94,19 @@ enum StoreFile {
     Postgres {
         url: String,
         pool: Option<usize>,
+    },
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum BlobsFile {
+    #[default]
+    Disk,
+    S3 {
+        bucket: String,
+        prefix: Option<String>,
+        region: Option<String>,
+        endpoint: Option<String>,
     },
 }
 
@@ -119,6 +136,13 @@ struct RegistryFile {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct TlsFile {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct PeerFile {
     listen: String,
     ca: PathBuf,
@@ -138,6 +162,7 @@ struct OtherFile {
 struct LimitsFile {
     upload_ttl_secs: Option<u64>,
     link_lease_secs: Option<u64>,
+    collect_grace_secs: Option<u64>,
     sweep_secs: Option<u64>,
 }
 
@@ -152,6 +177,24 @@ pub enum Store {
         url: Secret<String>,
         /// Connections.
         pool: usize,
+    },
+}
+
+/// Where blobs lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blobs {
+    /// In the data folder.
+    Disk,
+    /// In an S3 bucket.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// What the names of all objects begin with.
+        prefix: String,
+        /// The region it lies in.
+        region: Region,
+        /// The endpoint, unless it is the region's own.
+        endpoint: Option<String>,
     },
 }
 
@@ -180,6 +223,15 @@ pub struct KmsRole {
     pub session_name: SessionName,
     /// The endpoint of STS, unless it is the region's own.
     pub sts_endpoint: Option<String>,
+}
+
+/// The client listener's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, leaf first, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
 }
 
 /// The peer listener and its certificate.
@@ -212,12 +264,16 @@ pub struct Settings {
     pub organization: Option<Uid>,
     /// The region where the directory is written.
     pub home: Region,
+    /// Where blobs lie.
+    pub blobs: Blobs,
     /// Where metadata lies.
     pub store: Store,
     /// Who keeps KMS keys.
     pub kms: Kms,
     /// Whether new registries make repositories on push.
     pub create_on_push: bool,
+    /// The client listener's certificate; without one it speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// The peer listener.
     pub peer: Option<Peer>,
     /// The other regions' peer addresses.
@@ -226,6 +282,8 @@ pub struct Settings {
     pub upload_ttl: Duration,
     /// How long a blob may stay without a manifest.
     pub link_lease: Duration,
+    /// How long an object that nothing links is kept.
+    pub collect_grace: Duration,
     /// How often the sweeper looks.
     pub sweep: Duration,
 }
@@ -282,8 +340,21 @@ impl Settings {
                 pool: pool.unwrap_or(DEFAULT_POOL).clamp(2, 200),
             },
         };
+        let blobs = match file.blobs {
+            BlobsFile::Disk => Blobs::Disk,
+            BlobsFile::S3 { bucket, prefix, region: lies_in, endpoint } => Blobs::S3 {
+                bucket,
+                prefix: prefix.unwrap_or_default(),
+                region: lies_in.map_or_else(|| region.clone(), |text| problems.region("blobs.region", &text)),
+                endpoint,
+            },
+        };
+        let scheme = if file.tls.is_some() { "https" } else { "http" };
         let settings = Self {
-            endpoint: file.endpoint.unwrap_or_else(|| format!("http://{listen}")),
+            endpoint: file
+                .endpoint
+                .map_or_else(|| format!("{scheme}://{listen}"), |text| text.trim_end_matches('/').to_owned()),
+            tls: file.tls.map(|TlsFile { certificate, key }| Tls { certificate, key }),
             data: file.data.unwrap_or_else(|| PathBuf::from("transship-data")),
             accounts: file.accounts.unwrap_or_else(|| vec!["main".to_owned()]),
             kms: match file.kms {
@@ -293,12 +364,14 @@ impl Settings {
             create_on_push: file.registry.create_on_push,
             upload_ttl: Duration::from_secs(file.limits.upload_ttl_secs.unwrap_or(DEFAULT_UPLOAD_TTL_SECS)),
             link_lease: Duration::from_secs(file.limits.link_lease_secs.unwrap_or(DEFAULT_LINK_LEASE_SECS)),
+            collect_grace: Duration::from_secs(file.limits.collect_grace_secs.unwrap_or(DEFAULT_COLLECT_GRACE_SECS)),
             sweep: Duration::from_secs(file.limits.sweep_secs.unwrap_or(DEFAULT_SWEEP_SECS).max(1)),
             region,
             listen,
             organization,
             home,
             store,
+            blobs,
             peer,
             peers,
         };

@@ -22,11 +22,11 @@ pub struct Ctx {
     pub secure: bool,
     /// What the client calls itself, at most 256 characters.
     pub user_agent: Arc<str>,
-    /// How a change is to be carried out; the gate alone reads it.
+    /// How a change is to be carried out; read by the gate, and by what the gate could not roll back.
     pub mutation: Mutation,
 }
 
-/// How a change is to be carried out (decision 25).
+/// How a change is to be carried out (decision 25, adr/0014).
 #[derive(Clone, Debug, Default)]
 pub struct Mutation {
     /// Check everything, change nothing.

@@ -141,9 +141,11 @@ impl Registry {
             }
             Self::GetSettings => {
                 let request = pb::GetRegistrySettingsRequest { name: format!("{parent}/registry") };
-                let settings = registry.get_registry_settings(request).await?.into_inner().settings.unwrap_or_default();
-                let mut rows = Rows::new(&["CREATE ON PUSH"]);
-                rows.push([(settings.create_on_push() == CreateOnPush::Enabled).into()]);
+                let found = registry.get_registry_settings(request).await?.into_inner();
+                let settings = found.settings.unwrap_or_default();
+                let mut rows = Rows::new(&["CREATE ON PUSH", "AUDIT ROWS LOST"]);
+                let on = settings.create_on_push() == CreateOnPush::Enabled;
+                rows.push([on.into(), found.audit_rows_lost.into()]);
                 rows.print_one(session.global.output);
             }
             Self::SetSettings { create_on_push } => {

@@ -11,9 +11,11 @@ use crate::keys::{DataKey, Envelope, Part, SEGMENT_SIZE, open_bytes, seal_bytes}
 use crate::names::{Algorithm, Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::Tx;
+use crate::store::claims::ClaimRow;
 use crate::store::images::{EdgeKind, ManifestRow, TagRow};
 use crate::store::streams::{self, ImageRef, NewChange};
 use bytes::Bytes;
+use std::collections::HashSet;
 
 /// How a request names an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,31 +86,46 @@ pub(crate) struct SealedManifest {
 }
 
 impl SealedManifest {
-    /// Checks that the repository holds everything the manifest names, and stores it.
-    pub(crate) async fn store(&self, tx: &mut Tx<'_>) -> Result<()> {
+    /// Checks that the repository holds everything the manifest needs, and stores it with these edges.
+    pub(crate) async fn store(&self, tx: &mut Tx<'_>, edges: &[(EdgeKind, Digest)]) -> Result<()> {
         let repository = self.row.repository;
         for digest in &self.blobs {
             if !tx.link_exists(repository, digest).await? {
-                let text =
-                    format!("the manifest names blob {digest}, which this repository does not hold; push it first");
-                return Err(Error::new(Reason::ReferenceNotFound, text).with("digest", digest));
+                return Err(not_held(EdgeKind::Blob, digest));
             }
         }
-        for (kind, digest) in &self.edges {
+        for (kind, digest) in edges {
             if *kind == EdgeKind::Child && !tx.manifest_exists(repository, digest).await? {
-                let text =
-                    format!("the index names manifest {digest}, which this repository does not hold; push it first");
-                return Err(Error::new(Reason::ReferenceNotFound, text).with("digest", digest));
+                return Err(not_held(*kind, digest));
             }
         }
-        Ok(tx.manifest_insert(&self.row, &self.edges).await?)
+        Ok(tx.manifest_insert(&self.row, edges).await?)
     }
+
+    /// Whether the manifest is of no use without what it names here: a layer that may not be distributed can be missing.
+    fn needs(&self, kind: EdgeKind, digest: &Digest) -> bool {
+        kind != EdgeKind::Blob || self.blobs.contains(digest)
+    }
+}
+
+/// What a pusher hears of something that the repository does not hold, or that is hidden from the pusher.
+fn not_held(kind: EdgeKind, digest: &Digest) -> Error {
+    let what = match kind {
+        EdgeKind::Blob => "manifest names blob",
+        EdgeKind::Child => "index names manifest",
+        EdgeKind::Subject => "manifest's subject is manifest",
+    };
+    let text = format!("the {what} {digest}, which this repository does not hold; push it first");
+    Error::new(Reason::ReferenceNotFound, text).with("digest", digest)
 }
 
 struct PutImage {
     manifest: SealedManifest,
     tag: Option<Tag>,
     origin: String,
+    /// What the caller may not ask for, and so may name only if it brought it here itself.
+    hidden: HashSet<Digest>,
+    claim: ClaimRow,
     now: Timestamp,
 }
 
@@ -119,7 +136,9 @@ impl Change for PutImage {
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
         let digest = self.manifest.row.digest;
         let known = tx.manifest_exists(repository.uid, &digest).await?;
-        self.manifest.store(tx).await?;
+        let edges = self.edges(tx).await?;
+        self.manifest.store(tx, &edges).await?;
+        tx.claim_put(&self.claim).await?;
         let tag = match &self.tag {
             Some(tag) => self.set_tag(repository, tx, tag).await?,
             None => None,
@@ -133,6 +152,21 @@ impl Change for PutImage {
 }
 
 impl PutImage {
+    /// The edges of the manifest: those to what the caller may see or has brought here. Nobody comes to see a blob by
+    /// naming it (ADR 0014).
+    async fn edges(&self, tx: &mut Tx<'_>) -> Result<Vec<(EdgeKind, Digest)>> {
+        let ClaimRow { repository, principal, .. } = &self.claim;
+        let mut edges = Vec::with_capacity(self.manifest.edges.len());
+        for (kind, digest) in &self.manifest.edges {
+            if !self.hidden.contains(digest) || tx.claim_stands(*repository, digest, principal, self.now).await? {
+                edges.push((*kind, *digest));
+            } else if self.manifest.needs(*kind, digest) {
+                return Err(not_held(*kind, digest));
+            }
+        }
+        Ok(edges)
+    }
+
     /// Points the tag here; `None` when it did already.
     async fn set_tag(&self, repository: &Repository, tx: &mut Tx<'_>, tag: &Tag) -> Result<Option<(Tag, i64)>> {
         let digest = self.manifest.row.digest;
@@ -161,6 +195,8 @@ async fn append(tx: &mut Tx<'_>, repository: &Repository, image: ImageRef, now: 
 
 struct DeleteImage {
     reference: Reference,
+    /// Until when its blobs can still be named.
+    lease_until: Timestamp,
 }
 
 impl Change for DeleteImage {
@@ -170,7 +206,10 @@ impl Change for DeleteImage {
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
         let gone = match &self.reference {
             Reference::Tag(tag) => tx.tag_delete(repository.uid, tag).await?,
-            Reference::Digest(digest) => tx.manifest_delete(repository.uid, digest).await?,
+            Reference::Digest(digest) => {
+                tx.link_lease_of_manifest(repository.uid, digest, self.lease_until).await?;
+                tx.manifest_delete(repository.uid, digest).await?
+            }
         };
         if gone { Ok(()) } else { Err(missing(&self.reference)) }
     }
@@ -225,9 +264,33 @@ impl App {
             Reference::Digest(_) => None,
         };
         let origin = self.origin(repository.account);
-        let change = PutImage { manifest, tag, origin, now: ctx.now };
-        self.gate.write(ctx, Op::PutImage, &RepositoryAddress::of(address, object), change).await?;
+        let asked = RepositoryAddress::of(address, object);
+        let hidden = self.hidden(ctx, &asked, &manifest.edges).await?;
+        let claim = self.claim(ctx, repository.uid, raw.digest)?;
+        let change = PutImage { manifest, tag, origin, hidden, claim, now: ctx.now };
+        self.gate.write(ctx, Op::PutImage, &asked, change).await?;
         Ok(pushed)
+    }
+
+    /// Of what a manifest names, that which no policy lets the caller ask for.
+    async fn hidden(
+        &self,
+        ctx: &Ctx,
+        asked: &RepositoryAddress,
+        edges: &[(EdgeKind, Digest)],
+    ) -> Result<HashSet<Digest>> {
+        let mut view = self.gate.look::<Repository>(ctx, Op::PutImage, asked).await?;
+        let mut hidden = HashSet::new();
+        for (kind, digest) in edges {
+            let object = match kind {
+                EdgeKind::Blob => Object::Blob(*digest),
+                EdgeKind::Child | EdgeKind::Subject => Object::Image(*digest),
+            };
+            if !view.allows(Op::BatchCheckLayerAvailability, object).await? {
+                hidden.insert(*digest);
+            }
+        }
+        Ok(hidden)
     }
 
     /// The registry of an account here, as tags remember who set them.
@@ -329,7 +392,8 @@ impl App {
     /// When the caller may not, or there is none.
     pub async fn delete_image(&self, ctx: &Ctx, address: &RepositoryRef, reference: Reference) -> Result<()> {
         let asked = RepositoryAddress::of(address, reference.object());
-        self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteImage { reference }).await
+        let lease_until = self.clock.now().plus(self.settings.link_lease);
+        self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteImage { reference, lease_until }).await
     }
 
     /// Up to `limit` tags after one, in order; only those the caller may see.

@@ -126,5 +126,6 @@ impl App {
 }
 
 fn no_policy(account: AccountId) -> Error {
-    Error::new(Reason::NotFound, format!("Registry policy does not exist in the registry with id '{account}'"))
+    let text = format!("Registry policy does not exist in the registry with id '{account}'");
+    Error::new(Reason::NotFound, text).with("policy", account)
 }

@@ -79,7 +79,7 @@ impl Change for SetPolicy {
             None if repository.policy.is_none() => {
                 let text =
                     format!("Repository policy does not exist for the repository with name '{}'", repository.name);
-                return Err(Error::new(Reason::NotFound, text));
+                return Err(Error::new(Reason::NotFound, text).with("policy", &repository.name));
             }
             None => None,
         };
@@ -103,8 +103,9 @@ impl App {
         key: Option<Arn>,
     ) -> Result<RepositoryRow> {
         let asked = RepositoryAddress::whole(address);
-        let mut view = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await?;
-        let (_, mut tx) = view.parts();
+        self.gate.look::<NewRepository>(ctx, Op::CreateRepository, &asked).await?;
+        let mut snapshot = self.store.snapshot().await?;
+        let mut tx = snapshot.tx();
         if ctx.mutation.request_id.is_none() && tx.repository(address.account, &address.name).await?.is_some() {
             let text = format!(
                 "The repository with name '{}' already exists in the registry with id '{}'",
@@ -113,9 +114,9 @@ impl App {
             return Err(Error::new(Reason::AlreadyExists, text).with("repository", &address.name));
         }
         let registry = tx.registry(address.account).await?;
-        drop(view);
+        drop(snapshot);
         let default = registry.as_ref().and_then(|registry| registry.kms_key.clone());
-        let key = self.key_for(address.account, key, default).await?;
+        let key = self.key_for(ctx, address.account, key, default).await?;
         let branch = self.new_branch(&key, address).await?;
         let row = RepositoryRow {
             uid: self.clock.uid(),
@@ -174,7 +175,7 @@ impl App {
         let view = self.gate.read::<Repository>(ctx, Op::GetRepositoryPolicy, &asked).await?;
         view.allowed().policy.as_ref().map(|policy| policy.text.clone()).ok_or_else(|| {
             let text = format!("Repository policy does not exist for the repository with name '{}'", address.name);
-            Error::new(Reason::NotFound, text)
+            Error::new(Reason::NotFound, text).with("policy", &address.name)
         })
     }
 
@@ -215,7 +216,7 @@ impl App {
         object: Object,
     ) -> Result<Allowed<Repository>> {
         let asked = RepositoryAddress::of(address, object);
-        let missing = match self.gate.read::<Repository>(ctx, op, &asked).await {
+        let missing = match self.gate.look::<Repository>(ctx, op, &asked).await {
             Ok(view) => return Ok(view.into_allowed()),
             Err(error) if error.reason == Reason::RepositoryNotFound => error,
             Err(error) => return Err(error),
@@ -229,15 +230,15 @@ impl App {
             Err(error) if error.reason == Reason::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        Ok(self.gate.read::<Repository>(ctx, op, &asked).await?.into_allowed())
+        Ok(self.gate.look::<Repository>(ctx, op, &asked).await?.into_allowed())
     }
 
     async fn creates_on_push(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<bool> {
         let asked = RepositoryAddress::whole(address);
-        let Ok(mut view) = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await else {
+        if self.gate.look::<NewRepository>(ctx, Op::CreateRepository, &asked).await.is_err() {
             return Ok(false);
-        };
-        let registry = view.parts().1.registry(address.account).await?;
+        }
+        let registry = self.store.snapshot().await?.tx().registry(address.account).await?;
         Ok(registry.map_or(self.settings.create_on_push, |registry| registry.create_on_push))
     }
 }

@@ -210,17 +210,43 @@ impl Tx<'_> {
         .await
     }
 
-    /// Condemns objects without a link, so that no link is added to them any more, and names those condemned.
-    pub(crate) async fn blob_condemn(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(AccountId, Uid)>, Error> {
+    /// Gives the blobs of a manifest, which is about to go, a lease: a client that was told a moment ago that one of them
+    /// is here can still name it.
+    pub(crate) async fn link_lease_of_manifest(
+        &mut self,
+        repository: Uid,
+        manifest: &Digest,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        self.execute(
+            "UPDATE links SET lease_until = $3 WHERE repository = $1 AND lease_until < $3 AND digest IN \
+             (SELECT child FROM edges WHERE repository = $1 AND parent = $2 AND kind = 'blob')",
+            args![repository, manifest, until],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Condemns objects without a link, so that no link is added to them any more; says how many.
+    pub(crate) async fn blob_condemn(&mut self, now: Timestamp) -> Result<u64, Error> {
         self.execute(
             "UPDATE blobs SET condemned_at = $1 WHERE condemned_at IS NULL \
              AND NOT EXISTS (SELECT 1 FROM links l WHERE l.blob = blobs.uid)",
             args![now],
         )
-        .await?;
-        let rows =
-            self.all("SELECT account, uid FROM blobs WHERE condemned_at IS NOT NULL LIMIT $1", args![limit]).await?;
-        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+        .await
+    }
+
+    /// Objects that were condemned up to a moment, with their sizes.
+    pub async fn blob_condemned(&mut self, before: Timestamp, limit: u32) -> Result<Vec<(AccountId, Uid, u64)>, Error> {
+        let rows = self
+            .all(
+                "SELECT account, uid, size FROM blobs WHERE condemned_at IS NOT NULL AND condemned_at <= $1 \
+                 ORDER BY condemned_at LIMIT $2",
+                args![before, limit],
+            )
+            .await?;
+        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).collect()
     }
 
     /// Forgets a condemned object whose file is gone.

@@ -2,6 +2,7 @@
 
 mod kms;
 mod role;
+pub mod s3;
 
 pub use kms::{AwsKms, Credentials, Settings};
 pub use role::Role;

@@ -97,7 +97,7 @@ pub async fn bearer(region: &Region, assumed: &Assumed) -> (String, Ctx) {
     let (name, now, lasting) = (app.settings().region.clone(), app.clock().now(), Duration::from_secs(60));
     let nonce = app.clock().uid();
     let url = sign::presign_get_caller_identity(&endpoint, &name, &credentials, now, lasting, organization, nonce);
-    let (token, _) = app.exchange_token(&url, &[endpoint]).await.unwrap();
+    let (token, _) = app.exchange_token(&app.system("test"), &url, &[endpoint]).await.unwrap();
     let text = token.text.expose().clone();
     let caller = app.caller_of_token(&text, transship::identity::Kind::ON_GRPC).await.unwrap();
     (text, Ctx { caller, ..app.system("test") })

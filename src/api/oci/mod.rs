@@ -96,10 +96,10 @@ async fn answer(
     body: Incoming,
 ) -> Result<Response<Body>> {
     check_region(ctx, route)?;
-    ctx.caller = caller::of_registry(app, &headers).await?;
+    ctx.caller = caller::of_registry(app, ctx, route.call.op(), &headers).await?;
     let (repository, action) = match &route.call {
-        Call::Ping => return ping(ctx),
-        Call::Token { scopes } => return token::answer(app, ctx, scopes),
+        Call::Ping => return ping(app, ctx).await,
+        Call::Token { scopes } => return token::answer(app, ctx, scopes).await,
         Call::Catalog => {
             return Err(Error::new(Reason::Unsupported, "list repositories over the API, an account at a time"));
         }
@@ -129,11 +129,13 @@ async fn answer(
 /// Who has not said who it is, is asked to before it is refused.
 fn unproven(ctx: &Ctx, error: Error) -> Error {
     match (&ctx.caller, error.reason) {
-        (Caller::Anonymous, Reason::AccessDenied) => {
-            Error::new(Reason::CallerUnknown, "log in first: user AWS with a registry password")
-        }
+        (Caller::Anonymous, Reason::AccessDenied) => log_in(),
         _ => error,
     }
+}
+
+fn log_in() -> Error {
+    Error::new(Reason::CallerUnknown, "log in first: user AWS with a registry password")
 }
 
 /// A request under another region's name is sent there.
@@ -149,10 +151,12 @@ fn check_region(ctx: &Ctx, route: &Route) -> Result<()> {
 }
 
 /// SPEC: OCI distribution-spec 1.1, "Determining Support"; clients learn here whether they must log in.
-fn ping(ctx: &Ctx) -> Result<Response<Body>> {
+async fn ping(app: &App, ctx: &Ctx) -> Result<Response<Body>> {
+    // Every client begins by asking without credentials: that is no refusal, and nothing to audit.
     if matches!(ctx.caller, Caller::Anonymous) {
-        return Err(Error::new(Reason::CallerUnknown, "log in first: user AWS with a registry password"));
+        return Err(log_in());
     }
+    app.caller_identity(ctx).await?;
     let mut response = Response::new(body::full("{}"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)

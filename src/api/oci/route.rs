@@ -11,6 +11,7 @@ use super::scope;
 use crate::ctx::Scope;
 use crate::error::{Error as Envelope, Reason};
 use crate::names::{Algorithm, Digest, Error as NameError, MediaType, PageSize, Tag, Uid};
+use crate::ops::Op;
 use http::{Method, Uri};
 
 /// Tags that one manifest may be given in its PUT.
@@ -104,6 +105,35 @@ pub enum Reference {
     Tag(Tag),
     /// By its digest.
     Digest(Digest),
+}
+
+impl Call {
+    /// The operation that is asked for, as the audit names it when the caller is not believed.
+    pub(super) fn op(&self) -> Op {
+        match self {
+            Self::Ping => Op::GetCallerIdentity,
+            Self::Token { .. } => Op::ExchangeToken,
+            Self::Catalog => Op::ListRepositories,
+            Self::Repository(_, action) => action.op(),
+        }
+    }
+}
+
+impl Action {
+    fn op(&self) -> Op {
+        match self {
+            Self::BlobGet { .. } => Op::GetDownloadUrlForLayer,
+            Self::BlobHead { .. } => Op::BatchCheckLayerAvailability,
+            Self::UploadStart(_) => Op::InitiateLayerUpload,
+            Self::UploadStatus { .. } | Self::UploadPatch { .. } | Self::UploadCancel { .. } => Op::UploadLayerPart,
+            Self::UploadPut { .. } => Op::CompleteLayerUpload,
+            Self::ManifestGet { .. } | Self::ManifestHead { .. } => Op::BatchGetImage,
+            Self::ManifestPut { .. } => Op::PutImage,
+            Self::BlobDelete { .. } | Self::ManifestDelete { .. } => Op::BatchDeleteImage,
+            Self::Tags { .. } => Op::ListImages,
+            Self::Referrers { .. } => Op::ListImageReferrers,
+        }
+    }
 }
 
 /// Why a request is none of the OCI API's.

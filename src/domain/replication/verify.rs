@@ -125,8 +125,9 @@ impl App {
     async fn verify_blob(&self, repository: &Repository, link: &LinkRow, blob: &BlobRow) -> Result<()> {
         let reader = self.open_blob(repository, link, blob).await?;
         let mut hash = sha2::Sha256::new();
-        for chunk in reader.plan(0..blob.size)? {
-            for piece in reader.read(chunk).await? {
+        let mut reading = reader.read(0..blob.size)?;
+        while let Some(pieces) = reading.next().await? {
+            for piece in pieces {
                 hash.update(piece);
             }
         }

@@ -1,6 +1,7 @@
 //! What a registry holds, written and read back: repositories, blobs and their links, images, uploads.
 
 use super::super::blobs::{BlobRow, LinkRow, WrappedKey};
+use super::super::claims::ClaimRow;
 use super::super::images::{EdgeKind, ManifestRow, TagRow};
 use super::super::registries::{Registry, StoredPolicy};
 use super::super::repositories::{BranchKeyRow, RepositoryRow};
@@ -17,6 +18,7 @@ pub(super) const CASES: &[Case] = cases![
     links_are_the_only_way_to_a_blob_and_leases_keep_them,
     images_have_edges_tags_and_the_tags_that_reach_them,
     uploads_move_forward_only_from_where_they_are,
+    claims_stand_for_their_principal_until_they_end,
 ];
 
 fn wrapped() -> WrappedKey {
@@ -125,15 +127,19 @@ async fn links_are_the_only_way_to_a_blob_and_leases_keep_them(store: &Store) {
     }
     drop(snapshot);
     let (repository, digest, object) = (row.uid, stored.digest, stored.uid);
+    let (owner, size) = (row.account, stored.size);
     let swept = commit!(store, |tx| {
         let leased = tx.link_lease(repository, &digest, at(150), None).await?;
         let early = tx.link_sweep(at(149)).await?;
-        let none = tx.blob_condemn(at(149), 10).await?.into_iter().any(|(_, found)| found == object);
+        tx.blob_condemn(at(149)).await?;
+        let none = tx.blob_condemned(at(149), 10).await?.into_iter().any(|(_, found, _)| found == object);
         let late = tx.link_sweep(at(151)).await?;
-        let condemned = tx.blob_condemn(at(151), 10).await?.into_iter().any(|(_, found)| found == object);
-        (leased, early, none, late >= 1, condemned)
+        let condemned = tx.blob_condemn(at(151)).await?;
+        let early_yet = tx.blob_condemned(at(150), 10).await?.into_iter().any(|(_, found, _)| found == object);
+        let due = tx.blob_condemned(at(151), 10).await?.contains(&(owner, object, size));
+        (leased, early, none, late >= 1, condemned >= 1, early_yet, due)
     });
-    assert_eq!(swept, (true, 0, false, true, true));
+    assert_eq!(swept, (true, 0, false, true, true, false, true));
     let edge = link(&row, &stored, None, 500);
     let linked = commit!(store, |tx| {
         let linked = tx.link_insert(&edge, at(152)).await?;
@@ -204,6 +210,16 @@ async fn images_have_edges_tags_and_the_tags_that_reach_them(store: &Store) {
     assert_eq!(tx.tags_reaching_manifest(row.uid, &signature.digest).await.unwrap(), both[1..], "by its subject");
     assert_eq!(tx.tags_reaching_blob(row.uid, &Digest::of(b"none")).await.unwrap(), []);
     drop(snapshot);
+    let stored = blob(&row, b"shared layer");
+    let (edge, holder, parent) = (link(&row, &stored, None, 10), row.uid, child.digest);
+    commit!(store, |tx| {
+        tx.blob_insert(&stored, at(5)).await?;
+        tx.link_insert(&edge, at(5)).await?;
+        tx.link_lease_of_manifest(holder, &parent, at(70)).await?;
+        tx.link_lease_of_manifest(holder, &parent, at(60)).await?;
+    });
+    let (leased, _) = store.snapshot().await.unwrap().tx().link(row.uid, &layer).await.unwrap().unwrap();
+    assert_eq!(leased.lease_until, at(70), "and not the shorter one");
     let (repository, dev, gone) = (row.uid, tags[0].tag.clone(), index.digest);
     let deleted = commit!(store, |tx| {
         (
@@ -252,4 +268,25 @@ async fn uploads_move_forward_only_from_where_they_are(store: &Store) {
         (expired, tx.upload_delete(id).await?, tx.upload_delete(id).await?)
     });
     assert_eq!(ended, (true, true, false));
+}
+
+async fn claims_stand_for_their_principal_until_they_end(store: &Store) {
+    let row = repository(store, 60).await;
+    let digest = Digest::of(b"brought");
+    let claim = ClaimRow { repository: row.uid, digest, principal: "AIDA1".to_owned(), expires_at: at(100) };
+    let earlier = ClaimRow { expires_at: at(50), ..claim.clone() };
+    commit!(store, |tx| {
+        tx.claim_put(&claim).await?;
+        tx.claim_put(&earlier).await?;
+    });
+    let mut snapshot = store.snapshot().await.unwrap();
+    let mut tx = snapshot.tx();
+    assert!(tx.claim_stands(row.uid, &digest, "AIDA1", at(99)).await.unwrap(), "the later end stays");
+    assert!(!tx.claim_stands(row.uid, &digest, "AIDA1", at(100)).await.unwrap());
+    assert!(!tx.claim_stands(row.uid, &digest, "AIDA2", at(99)).await.unwrap());
+    assert!(!tx.claim_stands(uid(), &digest, "AIDA1", at(99)).await.unwrap());
+    assert!(!tx.claim_stands(row.uid, &Digest::of(b"other"), "AIDA1", at(99)).await.unwrap());
+    drop(snapshot);
+    let swept = commit!(store, |tx| { (tx.claim_sweep(at(99)).await?, tx.claim_sweep(at(100)).await? >= 1) });
+    assert_eq!(swept, (0, true));
 }

@@ -236,6 +236,16 @@ CREATE TABLE uploads (
 CREATE INDEX uploads_expiry ON uploads (expires_at);
 CREATE INDEX uploads_repository ON uploads (repository, principal, digest);
 
+-- Who brought a blob or manifest into a repository, and so may name it though no tag shows it yet.
+CREATE TABLE claims (
+  repository BYTEA NOT NULL REFERENCES repositories (uid) ON DELETE CASCADE,
+  digest TEXT NOT NULL,
+  principal TEXT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  PRIMARY KEY (repository, digest, principal)
+);
+CREATE INDEX claims_expiry ON claims (expires_at);
+
 CREATE TABLE grants (
   id BYTEA NOT NULL PRIMARY KEY,
   account TEXT NOT NULL,
