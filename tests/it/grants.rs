@@ -2,7 +2,7 @@
 //! which words a refusal is told.
 
 use crate::harness::{Answer, Http, MANIFEST, Region};
-use crate::tenants::{self, Slow, books, code, grant, repository, told};
+use crate::tenants::{self, GIBIBYTE, Slow, books, code, grant, push_gibibyte, repository, told};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use std::time::Duration;
@@ -364,11 +364,20 @@ fn prod_admin(region: &Region) -> transship::names::Arn {
 async fn revoking_a_grant_cuts_a_slow_pull_of_a_large_blob_within_five_seconds() {
     let region = Region::start().await;
     let (dev, app) = (region.account("dev"), format!("{}/app", region.account("dev")));
-    let layer = vec![7; 256 << 20];
-    region.http("dev").await.push_image(&app, "v1", &[&layer]).await;
+    let http = region.http("dev").await;
+    push_gibibyte(&region, &app, &region.password("dev").await).await;
+    let config = http.push_blob(&app, b"{}").await;
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": GIBIBYTE, "size": 1 << 30}],
+    });
+    http.put_manifest(&app, "v1", MANIFEST, &manifest.to_string()).await;
     let id = give(&region, "v1*", &[Pull]).await;
     let password = region.password("prod").await;
-    let mut pull = Slow::open(&region, &format!("/v2/{app}/blobs/{}", digest(&layer)), &password).await;
+    let mut pull = Slow::open(&region, &format!("/v2/{app}/blobs/{GIBIBYTE}"), &password).await;
+    assert_eq!(pull.length, 1 << 30);
     assert!(pull.until(4 << 20).await, "the pull is served while the grant stands");
     region.app().revoke_grant(&region.admin("dev").await, dev, id).await.unwrap();
     pull.breaks_within_five_seconds().await;

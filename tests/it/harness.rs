@@ -80,7 +80,7 @@ impl Region {
     }
 
     async fn serve(folder: Arc<TempDir>, settings: Settings) -> Self {
-        let mut server = Server::start(settings.clone()).await.unwrap();
+        let mut server = Box::pin(Server::start(settings.clone())).await.unwrap();
         tokio::time::timeout(Duration::from_secs(20), server.ready()).await.expect("the region becomes ready");
         let base = format!("http://{}", server.address());
         Self { server, base, folder, settings }
