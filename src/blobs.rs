@@ -116,14 +116,15 @@ impl BlobStore {
         .await
     }
 
-    /// Turns a sealed, written object into a verified one: compares the digest, then syncs the file and its folder.
+    /// Turns a sealed, written object into a verified one: compares the digest, then syncs the file and its folder. An
+    /// object that was not hashed under the claimed algorithm on its way here is read once more.
     ///
     /// # Errors
     /// `DIGEST_MISMATCH` when the bytes are not those that were claimed.
     pub async fn finish(&self, account: AccountId, uid: Uid, writer: Writer, claimed: Digest) -> Result<VerifiedBlob> {
         blocking(move || {
             let Writer { path, file, sealer, .. } = writer;
-            let sealing = sealer.finish()?;
+            let sealing = sealer.finish_as(claimed.algorithm(), |chunk| read_chunk(&file, chunk))?;
             if sealing.digest() != claimed {
                 let text =
                     format!("the bytes received hash to {}, not to {claimed}; nothing was stored", sealing.digest());
@@ -299,14 +300,19 @@ impl Reader {
     pub async fn read(&self, chunk: Chunk) -> Result<Vec<Bytes>> {
         let Self { file, opener } = self.clone();
         blocking(move || {
-            let mut sealed = BytesMut::zeroed(chunk.file_len());
-            file.read_exact_at(&mut sealed, chunk.file_offset()).map_err(|e| {
-                Error::new(Reason::DataLoss, "the stored bytes of an object are shorter than they were").because(e)
-            })?;
+            let sealed = read_chunk(&file, &chunk)?;
             Ok(opener.open_chunk(&chunk, sealed)?)
         })
         .await
     }
+}
+
+fn read_chunk(file: &File, chunk: &Chunk) -> Result<BytesMut> {
+    let mut sealed = BytesMut::zeroed(chunk.file_len());
+    file.read_exact_at(&mut sealed, chunk.file_offset()).map_err(|e| {
+        Error::new(Reason::DataLoss, "the stored bytes of an object are shorter than they were").because(e)
+    })?;
+    Ok(sealed)
 }
 
 fn open_for_append(path: &Path, durable: u64) -> Result<File> {

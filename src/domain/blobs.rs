@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddress};
-use crate::keys::{DataKey, Envelope, Opener, Part};
+use crate::keys::{DataKey, Envelope, Hashes, Opener, Part};
 use crate::names::{Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
@@ -119,7 +119,7 @@ impl App {
         let envelope = Envelope {
             account: blob.account,
             blob: blob.uid,
-            digest: blob.digest,
+            hashes: Hashes::of_name(blob.digest, blob.sha256)?,
             size: blob.size,
             css: blob.segment,
             parts: Part::decode_table(&blob.parts)?,

@@ -7,8 +7,8 @@ use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress};
-use crate::keys::{DataKey, Envelope, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
-use crate::names::{Algorithm, Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
+use crate::keys::{DataKey, Envelope, Hashes, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
+use crate::names::{Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::images::{EdgeKind, ManifestRow, TagRow};
@@ -198,7 +198,8 @@ impl App {
         self.gate.check::<Repository>(ctx, Op::PutImage, &asked).await
     }
 
-    /// Stores a manifest, under a tag if the reference is one.
+    /// Stores a manifest, under a tag if the reference is one; `claimed` is the digest it must have, without which it gets
+    /// its SHA-256.
     ///
     /// # Errors
     /// When the caller may not, the manifest cannot be read, its digest is not the one named, or it names something
@@ -208,15 +209,12 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         reference: Reference,
+        claimed: Option<Digest>,
         media_type: Option<MediaType>,
         bytes: Bytes,
     ) -> Result<Pushed> {
         let object = reference.object();
         let repository = self.repository_for_push(ctx, Op::PutImage, address, object.clone()).await?;
-        let claimed = match &reference {
-            Reference::Digest(digest) => Some(*digest),
-            Reference::Tag(_) => None,
-        };
         let raw = RawManifest::new(bytes, media_type, claimed)?;
         let manifest = self.seal_manifest(&repository, &raw, ctx.now).await?;
         let pushed = Pushed { digest: raw.digest, subject: manifest.row.subject };
@@ -242,18 +240,16 @@ impl App {
         raw: &RawManifest,
         now: Timestamp,
     ) -> Result<SealedManifest> {
-        if raw.digest.algorithm() != Algorithm::Sha256 {
-            return Err(Error::invalid("digest", "images are stored under their SHA-256; push by that, or by tag"));
-        }
         let manifest = Manifest::parse(raw)?;
         let branch = self.current_branch(repository).await?;
         let (data_key, uid) = (DataKey::random()?, self.clock.uid());
-        let (sealed, sealing) = seal_bytes(&data_key, repository.account, uid, &raw.bytes)?;
+        let (sealed, sealing) = seal_bytes(&data_key, repository.account, uid, &raw.bytes, raw.digest.algorithm())?;
         let key = keyring::wrap(&branch, repository.branch_version, &data_key, repository, uid, sealing.commit())?;
         let size = raw.bytes.len() as u64;
         let row = ManifestRow {
             repository: repository.uid,
             digest: raw.digest,
+            sha256: sealing.hashes().beside_name(),
             media_type: raw.media_type.clone(),
             artifact_type: manifest.artifact_type.as_ref().map(ToString::to_string),
             annotations: manifest.annotations.as_ref().map(|raw| raw.get().to_owned()),
@@ -314,7 +310,7 @@ impl App {
         let envelope = Envelope {
             account: repository.account,
             blob: row.uid,
-            digest: row.digest,
+            hashes: Hashes::of_name(row.digest, row.sha256)?,
             size: row.size,
             css: SEGMENT_SIZE,
             parts: Part::decode_table(&row.parts)?,

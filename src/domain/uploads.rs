@@ -14,7 +14,7 @@ use crate::ctx::{Caller, Ctx};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Gate, Object, Repository, RepositoryAddress};
 use crate::keys::{self, BranchKey, DataKey, Part, RootKey, SEGMENT_SIZE, Sealer, UploadWrap};
-use crate::names::{AccountId, Digest, RepositoryRef, Uid};
+use crate::names::{AccountId, Algorithm, Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
 use crate::store::uploads::{Progress, UploadRow};
@@ -82,7 +82,8 @@ pub(crate) struct Received {
 }
 
 impl App {
-    /// Opens an upload, or mounts a blob that the caller may read from another repository.
+    /// Opens an upload, or mounts a blob that the caller may read from another repository; `named` is the algorithm of the
+    /// digest to come, as far as the caller knows it.
     ///
     /// # Errors
     /// When the caller may not push here, or the repository is missing. A mount that cannot be is no error.
@@ -90,6 +91,7 @@ impl App {
         self: &Arc<Self>,
         ctx: &Ctx,
         address: &RepositoryRef,
+        named: Algorithm,
         mount: Option<(Digest, RepositoryRef)>,
     ) -> Result<Started> {
         let repository = self.repository_for_push(ctx, Op::InitiateLayerUpload, address, Object::Whole).await?;
@@ -98,7 +100,7 @@ impl App {
         {
             return Ok(Started::Mounted(digest));
         }
-        self.new_upload(ctx, CLIENT, &repository, None).await.map(Started::Upload)
+        self.new_upload(ctx, CLIENT, &repository, named, None).await.map(Started::Upload)
     }
 
     /// Opens an upload in a repository; `digest` when it is known in advance.
@@ -107,6 +109,7 @@ impl App {
         ctx: &Ctx,
         ops: Ops,
         repository: &Repository,
+        named: Algorithm,
         digest: Option<Digest>,
     ) -> Result<Uid> {
         let branch = self.current_branch(repository).await?;
@@ -121,6 +124,7 @@ impl App {
             size: 0,
             parts: Vec::new(),
             hash_state: Vec::new(),
+            sha512: named == Algorithm::Sha512,
             digest,
             expires_at: self.clock.now().plus(self.settings.upload_ttl),
         };
@@ -257,7 +261,8 @@ impl App {
     fn sealer(&self, open: &Open, parts: &[Part]) -> Result<Sealer> {
         let (account, blob, state) = (open.repository.account, open.row.blob, &open.row.hash_state);
         if state.is_empty() {
-            return Ok(Sealer::new(&open.data_key, account, blob));
+            let named = if open.row.sha512 { Algorithm::Sha512 } else { Algorithm::Sha256 };
+            return Ok(Sealer::new(&open.data_key, account, blob, named));
         }
         let state = self.root.open(HASH_STATE, open.row.uid.bytes(), state)?;
         Ok(Sealer::resume(&open.data_key, account, blob, state.expose(), parts.to_vec())?)
@@ -322,6 +327,7 @@ impl App {
             account: verified.account(),
             kms_key: repository.kms_key.clone(),
             digest: sealing.digest(),
+            sha256: sealing.hashes().beside_name(),
             size: sealing.size(),
             segment: SEGMENT_SIZE,
             parts: Part::encode_table(sealing.parts()),

@@ -16,7 +16,7 @@ mod uid;
 
 pub use account::AccountId;
 pub use arn::Arn;
-pub use digest::{Algorithm, Digest};
+pub use digest::{Algorithm, Digest, Hasher};
 pub use media_type::MediaType;
 pub use page::{PageSize, PageToken};
 pub use principal::{PrincipalKind, PrincipalName, RoleName, SessionName, UserName};

@@ -11,8 +11,10 @@ use crate::names::{Digest, MediaType, PageSize, Tag, Uid};
 pub struct ManifestRow {
     /// The repository.
     pub repository: Uid,
-    /// The digest of its bytes.
+    /// The digest under which its bytes are known.
     pub digest: Digest,
+    /// The SHA-256 of its bytes, if `digest` is another.
+    pub sha256: Option<Digest>,
     /// Its media type.
     pub media_type: MediaType,
     /// The artifact's type, if it is one.
@@ -80,7 +82,7 @@ macro_rules! select_manifest {
     ($from:literal) => {
         concat!(
             "SELECT m.repository, m.digest, m.media_type, m.artifact_type, m.annotations, m.subject, m.size, ",
-            "m.total_size, m.uid, m.branch_version, m.salt, m.wrapped, m.parts, m.commitment, m.sealed, m.pushed_at ",
+            "m.total_size, m.uid, m.branch_version, m.salt, m.wrapped, m.parts, m.commitment, m.sealed, m.pushed_at, m.sha256 ",
             $from
         )
     };
@@ -143,8 +145,8 @@ impl Tx<'_> {
         let new = self
             .execute(
                 "INSERT INTO manifests (repository, digest, media_type, artifact_type, annotations, subject, size, \
-                 total_size, uid, branch_version, salt, wrapped, parts, commitment, sealed, pushed_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+                 total_size, uid, branch_version, salt, wrapped, parts, commitment, sealed, pushed_at, sha256) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
                  ON CONFLICT (repository, digest) DO NOTHING",
                 args![
                     row.repository,
@@ -162,7 +164,8 @@ impl Tx<'_> {
                     row.parts.as_slice(),
                     row.commitment.as_slice(),
                     row.sealed.as_slice(),
-                    row.pushed_at
+                    row.pushed_at,
+                    row.sha256
                 ],
             )
             .await?;
@@ -304,6 +307,7 @@ fn manifest_row(row: &Row) -> Result<ManifestRow, Error> {
         commitment: row.get(13)?,
         sealed: row.get(14)?,
         pushed_at: row.get(15)?,
+        sha256: row.get(16)?,
     })
 }
 

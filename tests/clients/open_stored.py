@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import envelope
 
 LINKS = "SELECT digest, blob, branch_version, salt, wrapped FROM links WHERE repository = ?"
-BLOBS = "SELECT account, digest, size, segment, parts, commitment FROM blobs WHERE uid = ?"
+BLOBS = "SELECT account, digest, sha256, size, segment, parts, commitment FROM blobs WHERE uid = ?"
 
 
 def read(*path):
@@ -30,12 +30,13 @@ def main(data, account, name, pushed):
         materials = db.execute("SELECT version, sealed FROM kms_materials WHERE key = ?", (key,)).fetchall()
         row = {"arn": key, "materials": [{"version": v, "sealed": sealed.hex()} for v, sealed in materials]}
         branch = envelope.open_kms(root, row, ciphertext, {"aws:ecr:arn": arn})
-        owner, stored, size, css, table, commit = one(BLOBS, blob)
+        owner, stored, beside, size, css, table, commit = one(BLOBS, blob)
         assert stored == digest
         uid = str(uuid.UUID(bytes=blob))
         link = {"branch_key": branch.hex(), "repository_arn": arn, "repository_uid": str(uuid.UUID(bytes=repository))}
         link |= {"blob": uid, "commit": commit.hex(), "salt": salt.hex(), "wrapped": wrapped.hex()}
-        sealed = {"account": owner, "blob": uid, "sha256": digest.removeprefix("sha256:"), "size": size, "css": css}
+        sealed = {"account": owner, "blob": uid, "sha256": (beside or digest).removeprefix("sha256:"), "size": size, "css": css}
+        sealed |= {"sha512": digest.removeprefix("sha512:")} if beside else {}
         sealed |= {"parts": envelope.parts_table(table), "commit": commit.hex()}
         plain = envelope.open_blob(envelope.open_wrap("link", link), sealed, read(data, "blobs", owner, uid[:2], uid))
         assert plain == read(pushed, sealed["sha256"]), digest

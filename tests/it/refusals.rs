@@ -19,7 +19,7 @@ use transship::api::oci::route::{self, Action, Call, Start};
 use transship::domain::replication::rules::NewRule;
 use transship::domain::trust::AssumeRole;
 use transship::domain::uploads::Started;
-use transship::names::{Digest, Region as RegionName, SessionName, UserName};
+use transship::names::{Algorithm, Digest, Region as RegionName, SessionName, UserName};
 use transship::pb::{identity, keys, registry, replication, sharing, trust as trusting};
 use transship::store::grants::GrantAction;
 use transship::store::rules::Destination;
@@ -548,7 +548,8 @@ async fn an_upload_belongs_to_who_began_it() {
     let colleague = tenants::user(&region, "dev", "colleague", &allow(&["ecr:*"], "*")).await;
     let other = tenants::http_of(&region, &colleague).await;
     let address = repository(&region, "dev", "app");
-    let started = region.app().start_upload(&region.admin("dev").await, &address, None).await.unwrap();
+    let started =
+        region.app().start_upload(&region.admin("dev").await, &address, Algorithm::Sha256, None).await.unwrap();
     let Started::Upload(upload) = started else { panic!("an upload was expected") };
     let path = format!("/v2/{dev}/app/blobs/uploads/{upload}");
     let before = books(&region);

@@ -52,9 +52,14 @@ pub(super) async fn put(
     let media_type = asking.header(CONTENT_TYPE).map(media_type).transpose()?;
     app.check_put(ctx, &address, &reference.into(), tags).await?;
     let bytes = receive(body).await?;
-    let pushed = app.put_image(ctx, &address, reference.into(), media_type.clone(), bytes.clone()).await?;
+    let claimed = match reference {
+        Asked::Digest(digest) => Some(*digest),
+        Asked::Tag(_) => None,
+    };
+    let put = |reference| app.put_image(ctx, &address, reference, claimed, media_type.clone(), bytes.clone());
+    let pushed = put(reference.into()).await?;
     for tag in tags {
-        app.put_image(ctx, &address, Reference::Tag(tag.clone()), media_type.clone(), bytes.clone()).await?;
+        put(Reference::Tag(tag.clone())).await?;
     }
     let mut response = created(asking, &pushed)?;
     for tag in tags {

@@ -5,7 +5,7 @@ use super::{Asking, DIGEST, UPLOAD_ID, bare, range, value};
 use crate::api::body::Body;
 use crate::domain::uploads::Started;
 use crate::error::{Error, Reason, Result};
-use crate::names::{Digest, Uid};
+use crate::names::{Algorithm, Digest, Uid};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::header::{CONTENT_RANGE, LOCATION, RANGE};
@@ -19,7 +19,11 @@ pub(super) async fn start(asking: &Asking<'_>, start: &Start, body: Incoming) ->
         Start::Mount { digest, from: Some(from) } => Some((*digest, asking.beside(from))),
         Start::Mount { from: None, .. } | Start::Session { .. } | Start::Whole { .. } => None,
     };
-    let upload = match asking.app.start_upload(ctx, &address, mount).await? {
+    let named = match start {
+        Start::Session { algorithm } => algorithm.unwrap_or(Algorithm::Sha256),
+        Start::Whole { digest } | Start::Mount { digest, .. } => digest.algorithm(),
+    };
+    let upload = match asking.app.start_upload(ctx, &address, named, mount).await? {
         Started::Mounted(digest) => return created(asking, digest),
         Started::Upload(upload) => upload,
     };

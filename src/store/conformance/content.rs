@@ -9,12 +9,13 @@ use super::super::{Done, Error, Store};
 use super::nouns::{account, at, commit, key_arn, once, page, uid};
 use super::{Case, cases};
 use crate::clock::Clock;
-use crate::names::{AccountId, Digest, MediaType, RepositoryName, Tag};
+use crate::names::{AccountId, Algorithm, Digest, MediaType, RepositoryName, Tag};
 use std::collections::BTreeMap;
 
 pub(super) const CASES: &[Case] = cases![
     registries_and_repositories_keep_policies_and_keys,
     links_are_the_only_way_to_a_blob_and_leases_keep_them,
+    content_under_another_algorithm_is_another_object,
     images_have_edges_tags_and_the_tags_that_reach_them,
     uploads_move_forward_only_from_where_they_are,
 ];
@@ -80,6 +81,7 @@ fn blob(row: &RepositoryRow, content: &[u8]) -> BlobRow {
         account: row.account,
         kms_key: row.kms_key.clone(),
         digest: Digest::of(content),
+        sha256: None,
         size: content.len() as u64,
         segment: 65_536,
         parts: vec![1; 44],
@@ -97,6 +99,31 @@ fn link(row: &RepositoryRow, blob: &BlobRow, source_account: Option<AccountId>, 
         source_account,
         lease_until: at(lease),
     }
+}
+
+async fn content_under_another_algorithm_is_another_object(store: &Store) {
+    let row = repository(store, 35).await;
+    let named = |algorithm| Digest::hash(algorithm, b"content");
+    let short = BlobRow { digest: named(Algorithm::Sha256), ..blob(&row, b"content") };
+    let long = BlobRow { uid: uid(), digest: named(Algorithm::Sha512), sha256: Some(short.digest), ..short.clone() };
+    let image = ManifestRow { digest: long.digest, sha256: long.sha256, ..manifest(&row, "content", None) };
+    let kept = (short.clone(), long.clone(), image.clone());
+    let edges = [link(&row, &short, None, 100), link(&row, &long, None, 100)];
+    commit!(store, |tx| {
+        for (object, edge) in [&kept.0, &kept.1].into_iter().zip(&edges) {
+            tx.blob_insert(object, at(5)).await?;
+            tx.link_insert(edge, at(5)).await?;
+        }
+        tx.manifest_insert(&kept.2, &[]).await?;
+    });
+    let mut snapshot = store.snapshot().await.unwrap();
+    let mut tx = snapshot.tx();
+    for object in [short, long] {
+        assert_eq!(tx.link(row.uid, &object.digest).await.unwrap().unwrap().1, object);
+    }
+    assert_eq!(tx.link_list(row.uid, "", 10).await.unwrap().len(), 2);
+    assert_eq!(tx.manifest(row.uid, &image.digest).await.unwrap(), Some(image.clone()));
+    assert_eq!(tx.manifest(row.uid, &image.sha256.unwrap()).await.unwrap(), None);
 }
 
 async fn links_are_the_only_way_to_a_blob_and_leases_keep_them(store: &Store) {
@@ -148,6 +175,7 @@ fn manifest(row: &RepositoryRow, content: &str, subject: Option<Digest>) -> Mani
     ManifestRow {
         repository: row.uid,
         digest: Digest::of(content.as_bytes()),
+        sha256: None,
         media_type: MediaType::parse("application/vnd.oci.image.manifest.v1+json").unwrap(),
         artifact_type: subject.map(|_| "application/x".to_owned()),
         annotations: Some("{}".to_owned()),
@@ -228,6 +256,7 @@ async fn uploads_move_forward_only_from_where_they_are(store: &Store) {
         size: 0,
         parts: Vec::new(),
         hash_state: Vec::new(),
+        sha512: true,
         digest: Some(Digest::of(b"x")),
         expires_at: at(100),
     };
@@ -241,7 +270,7 @@ async fn uploads_move_forward_only_from_where_they_are(store: &Store) {
     let mut snapshot = store.snapshot().await.unwrap();
     let mut tx = snapshot.tx();
     let found = tx.upload(row.uid, id).await.unwrap().unwrap();
-    assert_eq!((found.size, found.hash_state.len(), found.expires_at), (5, 60, at(200)));
+    assert_eq!((found.size, found.hash_state.len(), found.expires_at, found.sha512), (5, 60, at(200), true));
     assert_eq!(tx.upload(uid(), id).await.unwrap(), None);
     assert_eq!(tx.upload_of_digest(row.uid, "AIDA1", &Digest::of(b"x")).await.unwrap(), Some(found));
     assert_eq!(tx.upload_count(row.uid, "AIDA1").await.unwrap(), 1);

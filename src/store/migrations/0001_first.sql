@@ -149,6 +149,7 @@ CREATE TABLE blobs (
   account TEXT NOT NULL,
   kms_key TEXT NOT NULL,
   digest TEXT NOT NULL,
+  sha256 TEXT,
   size BIGINT NOT NULL,
   segment BIGINT NOT NULL,
   parts BYTEA NOT NULL,
@@ -177,6 +178,7 @@ CREATE INDEX links_blob ON links (blob);
 CREATE TABLE manifests (
   repository BYTEA NOT NULL REFERENCES repositories (uid) ON DELETE CASCADE,
   digest TEXT NOT NULL,
+  sha256 TEXT,
   media_type TEXT NOT NULL,
   artifact_type TEXT,
   annotations TEXT,
@@ -229,6 +231,7 @@ CREATE TABLE uploads (
   size BIGINT NOT NULL,
   parts BYTEA NOT NULL,
   hash_state BYTEA NOT NULL,
+  sha512 BIGINT NOT NULL,
   digest TEXT,
   expires_at BIGINT NOT NULL,
   created_at BIGINT NOT NULL
