@@ -328,28 +328,6 @@ impl App {
         self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteImage { reference }).await
     }
 
-    /// Up to `limit` tags after one, in order; only those the caller may see.
-    ///
-    /// # Errors
-    /// When the caller may not list, or there is no such repository.
-    pub async fn list_tags(&self, ctx: &Ctx, address: &RepositoryRef, after: &str, limit: u32) -> Result<Vec<Tag>> {
-        let asked = RepositoryAddress::of(address, Object::AnyTag);
-        let mut view = self.gate.read::<Repository>(ctx, Op::ListImages, &asked).await?;
-        let (mut visible, mut after) = (Vec::new(), after.to_owned());
-        loop {
-            let (repository, mut tx) = view.parts();
-            let page: Vec<Tag> =
-                tx.tag_list(repository.uid, &after, limit).await?.into_iter().map(|row| row.tag).collect();
-            let Some(last) = page.last().map(ToString::to_string) else { return Ok(visible) };
-            visible.extend(view.visible_tags(page).await?);
-            visible.truncate(limit as usize);
-            if visible.len() == limit as usize {
-                return Ok(visible);
-            }
-            after = last;
-        }
-    }
-
     /// A page of images after a digest, with the tags the caller may see.
     ///
     /// # Errors
@@ -373,29 +351,6 @@ impl App {
             images.push(Listed { manifest, tags });
         }
         Ok(Page { images, kms_key, next })
-    }
-
-    /// The manifests that name another as their subject and that the caller may read.
-    ///
-    /// # Errors
-    /// When the caller may not, or there is no such repository.
-    pub async fn list_referrers(
-        &self,
-        ctx: &Ctx,
-        address: &RepositoryRef,
-        subject: Digest,
-    ) -> Result<Vec<ManifestRow>> {
-        let asked = RepositoryAddress::of(address, Object::Image(subject));
-        let mut view = self.gate.read::<Repository>(ctx, Op::ListImageReferrers, &asked).await?;
-        let (repository, mut tx) = view.parts();
-        let rows = tx.referrer_list(repository.uid, &subject).await?;
-        let mut visible = Vec::with_capacity(rows.len());
-        for row in rows {
-            if view.allows_object(Object::Image(row.digest)).await? {
-                visible.push(row);
-            }
-        }
-        Ok(visible)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod follow;
 pub mod grants;
 pub mod images;
 pub mod keyring;
+pub mod lists;
 pub mod manifest;
 pub mod policies;
 pub mod registries;

@@ -234,10 +234,9 @@ impl App {
 
     async fn creates_on_push(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<bool> {
         let asked = RepositoryAddress::whole(address);
-        let Ok(mut view) = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await else {
+        if self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await.is_err() {
             return Ok(false);
-        };
-        let registry = view.parts().1.registry(address.account).await?;
-        Ok(registry.map_or(self.settings.create_on_push, |registry| registry.create_on_push))
+        }
+        self.makes_on_push(address).await
     }
 }

@@ -4,6 +4,7 @@
 //! synced and its row is committed; a blob after its file, its folder and the database are synced, in this order.
 
 mod changes;
+mod mount;
 
 use self::changes::{AdvanceUpload, CancelUpload, CompleteUpload, StartUpload};
 use super::blobs::LinkBlob;
@@ -82,21 +83,22 @@ pub(crate) struct Received {
 }
 
 impl App {
-    /// Opens an upload, or mounts a blob that the caller may read from another repository; `named` is the algorithm of the
-    /// digest to come, as far as the caller knows it.
+    /// Opens an upload, or mounts a blob that the caller may read from another repository, or from any of the registry;
+    /// `named` is the algorithm of the digest to come, as far as the caller knows it.
     ///
     /// # Errors
-    /// When the caller may not push here, or the repository is missing. A mount that cannot be is no error.
+    /// When the caller may not push here, or the repository is missing. A mount that cannot be is no error, but for a
+    /// token that was not asked for its source.
     pub async fn start_upload(
         self: &Arc<Self>,
         ctx: &Ctx,
         address: &RepositoryRef,
         named: Algorithm,
-        mount: Option<(Digest, RepositoryRef)>,
+        mount: Option<(Digest, Option<RepositoryRef>)>,
     ) -> Result<Started> {
         let repository = self.repository_for_push(ctx, Op::InitiateLayerUpload, address, Object::Whole).await?;
         if let Some((digest, from)) = mount
-            && self.mount(ctx, &repository, digest, &from).await.unwrap_or(false)
+            && self.mounted(ctx, &repository, digest, from.as_ref()).await?
         {
             return Ok(Started::Mounted(digest));
         }

@@ -3,7 +3,7 @@
 use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
-use crate::names::{AccountId, Arn, Digest, Uid};
+use crate::names::{AccountId, Arn, Digest, RepositoryName, Uid};
 
 /// A sealed object at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +126,25 @@ impl Tx<'_> {
             )
             .await?;
         row.as_ref().map(link_and_blob).transpose()
+    }
+
+    /// The repositories of an account that hold a digest under a key, by name.
+    pub async fn link_holders(
+        &mut self,
+        account: AccountId,
+        kms_key: &Arn,
+        digest: &Digest,
+        limit: u32,
+    ) -> Result<Vec<RepositoryName>, Error> {
+        let rows = self
+            .all(
+                "SELECT DISTINCT r.name FROM blobs b JOIN links l ON l.blob = b.uid \
+                 JOIN repositories r ON r.uid = l.repository WHERE b.account = $1 AND b.kms_key = $2 \
+                 AND b.digest = $3 AND b.condemned_at IS NULL AND r.account = $1 ORDER BY r.name LIMIT $4",
+                args![account, kms_key, digest, limit],
+            )
+            .await?;
+        rows.iter().map(|row| row.get(0)).collect()
     }
 
     pub(crate) async fn blob_insert(&mut self, blob: &BlobRow, at: Timestamp) -> Result<(), Error> {

@@ -132,7 +132,7 @@ async fn oci_calls(region: &Region, http: &Http) -> Vec<OciCall> {
         call(Method::POST, uploads.clone(), 202),
         with(call(Method::POST, format!("{uploads}?digest={whole}"), 201), &Bytes::from_static(b"whole")),
         call(Method::POST, format!("{uploads}?mount={base}&from={dev}/base"), 201),
-        call(Method::POST, format!("{uploads}?mount={base}"), 202),
+        call(Method::POST, format!("{uploads}?mount={base}"), 201),
         call(Method::GET, open[0].clone(), 204),
         with(call(Method::PATCH, open[0].clone(), 202), &Bytes::from_static(b"part")),
         with(call(Method::PUT, format!("{}?digest={fresh}", open[1]), 201), &Bytes::from_static(b"fresh")),

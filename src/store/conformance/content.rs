@@ -1,11 +1,11 @@
 //! What a registry holds, written and read back: repositories, blobs and their links, images, uploads.
 
 use super::super::blobs::{BlobRow, LinkRow, WrappedKey};
-use super::super::images::{EdgeKind, ManifestRow, TagRow};
+use super::super::images::{EdgeKind, ManifestRow, ReferrerRow, TagRow};
 use super::super::registries::{Registry, StoredPolicy};
 use super::super::repositories::{BranchKeyRow, RepositoryRow};
 use super::super::uploads::{Progress, UploadRow};
-use super::super::{Done, Error, Store};
+use super::super::{Done, Error, Store, Tx};
 use super::nouns::{account, at, commit, key_arn, once, page, uid};
 use super::{Case, cases};
 use crate::clock::Clock;
@@ -150,6 +150,10 @@ async fn links_are_the_only_way_to_a_blob_and_leases_keep_them(store: &Store) {
         let (owner, key, digest, source) = elsewhere(source);
         assert_eq!(tx.link_elsewhere(owner, &key, &digest, source).await.unwrap().is_some(), known, "{source:?}");
     }
+    for (owner, key, held) in [(20, 30, false), (30, 20, false), (30, 30, true)] {
+        let names = tx.link_holders(account(owner), &key_arn(key), &stored.digest, 10).await.unwrap();
+        assert_eq!(names, if held { vec![row.name.clone()] } else { Vec::new() });
+    }
     drop(snapshot);
     let (repository, digest, object) = (row.uid, stored.digest, stored.uid);
     let swept = commit!(store, |tx| {
@@ -218,7 +222,7 @@ async fn images_have_edges_tags_and_the_tags_that_reach_them(store: &Store) {
     assert_eq!(tx.manifest_by_tag(row.uid, &tags[1].tag).await.unwrap(), Some(index.clone()));
     assert!(tx.manifest_exists(row.uid, &index.digest).await.unwrap());
     assert_eq!(tx.manifest_list(row.uid, "", page()).await.unwrap().len(), 3);
-    assert_eq!(tx.referrer_list(row.uid, &index.digest).await.unwrap(), std::slice::from_ref(&signature));
+    referrers_are_listed_by_type_and_in_pages(&mut tx, &index, &signature).await;
     assert_eq!(tx.edge_children(row.uid, &index.digest, EdgeKind::Child).await.unwrap(), [child.digest]);
     assert!(tx.edge_parent_exists(row.uid, &layer, EdgeKind::Blob).await.unwrap());
     assert_eq!(tx.tag(row.uid, &tags[0].tag).await.unwrap(), Some(tags[0].clone()));
@@ -243,6 +247,30 @@ async fn images_have_edges_tags_and_the_tags_that_reach_them(store: &Store) {
     assert_eq!(deleted, (true, false, true));
     let mut snapshot = store.snapshot().await.unwrap();
     assert_eq!(snapshot.tx().tag_list(row.uid, "", 10).await.unwrap(), []);
+}
+
+async fn referrers_are_listed_by_type_and_in_pages(tx: &mut Tx<'_>, subject: &ManifestRow, referrer: &ManifestRow) {
+    let (repository, own) = (subject.repository, referrer.digest.to_string());
+    let cases = [
+        (None, "", 9, true),
+        (None, "", 0, false),
+        (None, own.as_str(), 9, false),
+        (Some("application/x"), "", 9, true),
+        (Some("application/y"), "", 9, false),
+    ];
+    for (kind, after, limit, found) in cases {
+        let sizes = tx.referrer_sizes(repository, &subject.digest, kind, after, limit).await.unwrap();
+        assert_eq!(sizes, if found { vec![(referrer.digest, referrer.size)] } else { Vec::new() }, "{kind:?} {after}");
+        let rows = tx.referrer_list(repository, &subject.digest, kind, after, &referrer.digest).await.unwrap();
+        let expected = ReferrerRow {
+            digest: referrer.digest,
+            media_type: referrer.media_type.clone(),
+            artifact_type: referrer.artifact_type.clone(),
+            annotations: referrer.annotations.clone(),
+            size: referrer.size,
+        };
+        assert_eq!(rows, if found || limit == 0 { vec![expected] } else { Vec::new() }, "{kind:?} {after}");
+    }
 }
 
 async fn uploads_move_forward_only_from_where_they_are(store: &Store) {

@@ -195,7 +195,7 @@ CREATE TABLE manifests (
   pushed_at BIGINT NOT NULL,
   PRIMARY KEY (repository, digest)
 );
-CREATE INDEX manifests_subject ON manifests (repository, subject);
+CREATE INDEX manifests_subject ON manifests (repository, subject, digest);
 
 -- manifest -> blob, manifest -> child manifest, manifest -> subject.
 CREATE TABLE edges (
