@@ -3,7 +3,7 @@
 //! A [`File`] is text as its author wrote it; [`Settings`] are parsed names, addresses and durations. All problems are
 //! reported together, each with its key and what is accepted.
 
-use crate::names::{Region, Uid};
+use crate::names::{Profile, Region, Uid};
 use crate::secret::Secret;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -105,6 +105,8 @@ enum KmsFile {
 #[serde(deny_unknown_fields, default)]
 struct RegistryFile {
     create_on_push: bool,
+    sparse_manifests: bool,
+    profile: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -193,6 +195,10 @@ pub struct Settings {
     pub kms: Kms,
     /// Whether new registries make repositories on push.
     pub create_on_push: bool,
+    /// Whether their repositories take manifests that name what is not there.
+    pub sparse_manifests: bool,
+    /// Whose answers they give where Amazon ECR and the OCI specification differ.
+    pub profile: Profile,
     /// The peer listener.
     pub peer: Option<Peer>,
     /// The other regions' peer addresses.
@@ -250,6 +256,8 @@ impl Settings {
             certificate: peer.certificate,
             key: peer.key,
         });
+        let profile = file.registry.profile.as_deref().map(Profile::parse);
+        let profile = profile.and_then(|profile| problems.keep("registry.profile", profile)).unwrap_or_default();
         let store = match file.store {
             StoreFile::Sqlite => Store::Sqlite,
             StoreFile::Postgres { url, pool } => Store::Postgres {
@@ -266,6 +274,8 @@ impl Settings {
                 KmsFile::Aws { endpoint } => Kms::Aws { endpoint },
             },
             create_on_push: file.registry.create_on_push,
+            sparse_manifests: file.registry.sparse_manifests,
+            profile,
             upload_ttl: Duration::from_secs(file.limits.upload_ttl_secs.unwrap_or(DEFAULT_UPLOAD_TTL_SECS)),
             link_lease: Duration::from_secs(file.limits.link_lease_secs.unwrap_or(DEFAULT_LINK_LEASE_SECS)),
             sweep: Duration::from_secs(file.limits.sweep_secs.unwrap_or(DEFAULT_SWEEP_SECS).max(1)),
@@ -373,6 +383,8 @@ mod tests {
     #[test]
     fn an_unknown_key_is_an_error() {
         assert!(settings("regoin = \"us-east-1\"", &[]).unwrap_err().to_string().contains("regoin"));
+        let profile = settings("[registry]\nprofile = \"aws\"", &[]).unwrap_err().to_string();
+        assert!(profile.contains("registry.profile: profile \"aws\" is not valid"), "{profile}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddress};
 use crate::keys::{DataKey, Envelope, Hashes, Opener, Part};
-use crate::names::{Digest, RepositoryRef, Uid};
+use crate::names::{Digest, Profile, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
@@ -39,6 +39,10 @@ impl Change for DeleteBlob {
     type Out = ();
 
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        if tx.registry(repository.account).await?.is_some_and(|registry| registry.settings.profile == Profile::Ecr) {
+            let text = "this registry answers as Amazon ECR, which deletes no blobs: they go when no image names them";
+            return Err(Error::new(Reason::Unsupported, text).with("allow", "GET, HEAD"));
+        }
         if !tx.link_exists(repository.uid, &self.digest).await? {
             return Err(missing(&self.digest));
         }

@@ -86,6 +86,16 @@ pub(crate) struct SealedManifest {
 impl SealedManifest {
     /// Checks that the repository holds everything the manifest names, and stores it.
     pub(crate) async fn store(&self, tx: &mut Tx<'_>) -> Result<()> {
+        self.check_complete(tx).await?;
+        self.store_sparse(tx).await
+    }
+
+    /// Stores it whether or not the repository holds what it names.
+    async fn store_sparse(&self, tx: &mut Tx<'_>) -> Result<()> {
+        Ok(tx.manifest_insert(&self.row, &self.edges).await?)
+    }
+
+    async fn check_complete(&self, tx: &mut Tx<'_>) -> Result<()> {
         let repository = self.row.repository;
         for digest in &self.blobs {
             if !tx.link_exists(repository, digest).await? {
@@ -101,7 +111,7 @@ impl SealedManifest {
                 return Err(Error::new(Reason::ReferenceNotFound, text).with("digest", digest));
             }
         }
-        Ok(tx.manifest_insert(&self.row, &self.edges).await?)
+        Ok(())
     }
 }
 
@@ -119,7 +129,11 @@ impl Change for PutImage {
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
         let digest = self.manifest.row.digest;
         let known = tx.manifest_exists(repository.uid, &digest).await?;
-        self.manifest.store(tx).await?;
+        if repository.takes_sparse_manifests(tx).await? {
+            self.manifest.store_sparse(tx).await?;
+        } else {
+            self.manifest.store(tx).await?;
+        }
         let tag = match &self.tag {
             Some(tag) => self.set_tag(repository, tx, tag).await?,
             None => None,

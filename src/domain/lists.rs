@@ -108,7 +108,7 @@ impl App {
     pub(super) async fn makes_on_push(&self, address: &RepositoryRef) -> Result<bool> {
         let mut snapshot = self.store.snapshot().await?;
         let registry = snapshot.tx().registry(address.account).await?;
-        Ok(registry.map_or(self.settings.create_on_push, |registry| registry.create_on_push))
+        Ok(registry.map_or(self.settings.registry.create_on_push, |registry| registry.settings.create_on_push))
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_types::StatusExt;
 use transship::domain::manifest::MAX_BYTES;
+use transship::domain::registries::NewSettings;
 use transship::error::Reason;
 use transship::names::Digest;
 use transship::pb::registry as pb;
@@ -138,7 +139,8 @@ async fn manifests_that_cannot_be_are_refused_whole() {
 async fn names_that_are_malformed_or_name_nothing_have_their_own_codes() {
     let (region, http, app) = region().await;
     let (dev, layer) = (region.account("dev"), Digest::of(b"a layer that must stay"));
-    region.app().set_registry_settings(&region.admin("dev").await, dev, false).await.unwrap();
+    let off = NewSettings { create_on_push: Some(false), ..NewSettings::default() };
+    region.app().set_registry_settings(&region.admin("dev").await, dev, off).await.unwrap();
     let before = books(&region);
     let (bad, missing) = (StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND);
     let get = |path: String| (Method::GET, path);

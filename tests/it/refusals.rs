@@ -396,11 +396,17 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
     .to_string();
     let create =
         pb::CreateRepositoryRequest { parent: parent.clone(), repository_id: "fresh".into(), ..Default::default() };
+    let sparse = pb::UpdateRepositoryRequest {
+        name: app.clone(),
+        sparse_manifests: pb::SparseManifests::Accepted.into(),
+        ..Default::default()
+    };
     let set = pb::SetRepositoryPolicyRequest { name: app.clone(), policy: policy.clone(), ..Default::default() };
     let put = pb::PutRegistryPolicyRequest { parent: parent.clone(), policy, ..Default::default() };
     let settings = pb::RegistrySettings {
         name: format!("{parent}/registry"),
         create_on_push: pb::registry_settings::CreateOnPush::Disabled.into(),
+        ..Default::default()
     };
     let update = pb::UpdateRegistrySettingsRequest { settings: Some(settings), ..Default::default() };
     let image = pb::DeleteImageRequest { parent: app.clone(), reference: "v1".into(), ..Default::default() };
@@ -412,6 +418,7 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
             "registry.v1.RegistryService/ListRepositories",
             &pb::ListRepositoriesRequest { parent: of(&parent), ..Default::default() },
         ),
+        call("registry.v1.RegistryService/UpdateRepository", &sparse),
         call("registry.v1.RegistryService/GetRepositoryPolicy", &pb::GetRepositoryPolicyRequest { name: of(&app) }),
         call("registry.v1.RegistryService/SetRepositoryPolicy", &set),
         call(

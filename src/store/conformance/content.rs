@@ -2,14 +2,14 @@
 
 use super::super::blobs::{BlobRow, LinkRow, WrappedKey};
 use super::super::images::{EdgeKind, ManifestRow, ReferrerRow, TagRow};
-use super::super::registries::{Registry, StoredPolicy};
+use super::super::registries::{Registry, Settings, StoredPolicy};
 use super::super::repositories::{BranchKeyRow, RepositoryRow};
 use super::super::uploads::{Progress, UploadRow};
 use super::super::{Done, Error, Store, Tx};
 use super::nouns::{account, at, commit, key_arn, once, page, uid};
 use super::{Case, cases};
 use crate::clock::Clock;
-use crate::names::{AccountId, Algorithm, Digest, MediaType, RepositoryName, Tag};
+use crate::names::{AccountId, Algorithm, Digest, MediaType, Profile, RepositoryName, Tag};
 use std::collections::BTreeMap;
 
 pub(super) const CASES: &[Case] = cases![
@@ -31,6 +31,7 @@ async fn repository(store: &Store, seed: u64) -> RepositoryRow {
         name: RepositoryName::parse("team/app").unwrap(),
         kms_key: key_arn(seed),
         branch_version: 1,
+        sparse_manifests: None,
         policy: None,
         created_at: at(1),
     };
@@ -51,20 +52,22 @@ async fn registries_and_repositories_keep_policies_and_keys(store: &Store) {
     let row = repository(store, 20).await;
     let policy = StoredPolicy { text: "{}".to_owned(), bindings: BTreeMap::from([("a".to_owned(), "b".to_owned())]) };
     let (kept, id, owner) = (policy.clone(), row.uid, row.account);
+    let chosen = Settings { create_on_push: true, sparse_manifests: true, profile: Profile::Ecr };
     commit!(store, |tx| {
         tx.repository_policy_set(id, Some(&kept)).await?;
         tx.registry_policy_set(owner, Some(&kept)).await?;
-        tx.registry_settings_set(owner, true).await?;
+        tx.registry_settings_set(owner, &chosen).await?;
+        tx.repository_sparse_set(id, Some(true)).await?;
         tx.registry_key_set(owner, &key_arn(20)).await?;
         tx.registry_key_set(owner, &key_arn(21)).await?;
     });
     let mut snapshot = store.snapshot().await.unwrap();
     let mut tx = snapshot.tx();
     let registry = tx.registry(owner).await.unwrap().unwrap();
-    assert_eq!((registry.create_on_push, registry.kms_key.clone()), (true, Some(key_arn(20))));
+    assert_eq!((registry.settings, registry.kms_key.clone()), (chosen, Some(key_arn(20))));
     assert_eq!(registry.policy.as_ref(), Some(&policy));
     let found = tx.repository(owner, &row.name).await.unwrap().unwrap();
-    assert_eq!(found, RepositoryRow { policy: Some(policy), ..row.clone() });
+    assert_eq!(found, RepositoryRow { policy: Some(policy), sparse_manifests: Some(true), ..row.clone() });
     assert_eq!(tx.repository_by_uid(row.uid).await.unwrap(), Some(found.clone()));
     assert_eq!(tx.repository_list(owner, "", page()).await.unwrap(), [found]);
     assert_eq!(tx.branch_key(row.uid, 1).await.unwrap().unwrap().wrapped, vec![9; 40]);
