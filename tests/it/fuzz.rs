@@ -183,8 +183,10 @@ fn a_manifest_is_read_from_any_bytes() {
     ];
     fuzz("manifest", &[image, index, "{}", ""], &words, |input| {
         let bytes = Bytes::copy_from_slice(input);
-        let declared =
-            (input.len() % 3 == 0).then(|| MediaType::parse("application/vnd.oci.image.manifest.v1+json").unwrap());
+        let declared = input
+            .len()
+            .is_multiple_of(3)
+            .then(|| MediaType::parse("application/vnd.oci.image.manifest.v1+json").unwrap());
         match RawManifest::new(bytes.clone(), declared, None) {
             Ok(raw) => {
                 assert_eq!((raw.digest, &raw.bytes), (Digest::of(input), &bytes));
