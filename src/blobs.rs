@@ -1,28 +1,32 @@
-//! Sealed bytes at rest: one file for each object, named `<account>/<first two of uid>/<uid>`.
+//! Sealed bytes at rest, on a local disk or in a bucket.
 //!
 //! Only sealed bytes are written and only verified objects become blobs: [`BlobStore::finish`] is the one maker of
-//! [`VerifiedBlob`]. A file that is named is synced, and so is its folder, before anything refers to it. What a crash
-//! leaves past the last durable part is cut off when the upload goes on.
+//! [`VerifiedBlob`]. What is acknowledged is durable: on a disk synced with its name, in a bucket answered for.
+
+mod bucket;
+mod disk;
 
 use crate::error::{Error, Reason, Result};
 use crate::keys::{Chunk, Opener, Part, Plan, Sealer, Sealing};
 use crate::names::{AccountId, Digest, Uid};
+pub use bucket::Bucket;
 use bytes::{Bytes, BytesMut};
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+pub use disk::Disk;
+use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Plaintext bytes of a part on local disk: what a cut connection or a crash costs at most.
-pub const PART_BYTES: u64 = 32 << 20;
 /// Plaintext bytes sealed and written in one hop to the blocking pool.
 pub const BATCH_BYTES: usize = 512 << 10;
 
-/// The objects of one region on a local disk.
+/// The objects of one region.
 #[derive(Clone, Debug)]
-pub struct BlobStore {
-    root: Arc<Path>,
+pub enum BlobStore {
+    /// On the disk of the region's one node.
+    Disk(Disk),
+    /// In a bucket that every node of the region reaches.
+    Bucket(Bucket),
 }
 
 /// Proof that the bytes of an object hash to its digest and are durable.
@@ -54,85 +58,64 @@ impl VerifiedBlob {
 }
 
 impl BlobStore {
-    /// Opens the folder, making it if need be.
+    /// Where the objects lie: the id of the node whose disk this is, which `new` becomes if it has none, or of the bucket.
     ///
     /// # Errors
-    /// When the folder cannot be made or synced.
-    pub fn open(root: &Path) -> Result<Self> {
-        std::fs::create_dir_all(root)
-            .and_then(|()| sync_folder(root))
-            .map_err(|e| at(root, "make the blob folder", &e))?;
-        Ok(Self { root: root.into() })
+    /// When the disk fails, or keeps no id.
+    pub async fn place(&self, new: Uid) -> Result<Uid> {
+        match self.clone() {
+            Self::Disk(disk) => blocking(move || disk.node(new)).await,
+            Self::Bucket(bucket) => Ok(bucket.place()),
+        }
     }
 
-    /// The id of the node whose disk this is, kept beside the objects; `new` becomes it if there is none.
-    ///
-    /// # Errors
-    /// When the disk fails, or the file is no id.
-    pub async fn node(&self, new: Uid) -> Result<Uid> {
-        let path = self.root.join("node");
-        blocking(move || match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Uid::parse(text.trim())?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let written = File::create_new(&path).and_then(|mut file| {
-                    file.write_all(new.to_string().as_bytes())?;
-                    file.sync_all()
-                });
-                let folder = path.parent().unwrap_or(&path);
-                written.and_then(|()| sync_folder(folder)).map_err(|e| at(&path, "write", &e))?;
-                Ok(new)
-            }
-            Err(e) => Err(at(&path, "read", &e)),
-        })
-        .await
-    }
-
-    /// Where an object lies.
+    /// Whether several nodes may serve these objects.
     #[must_use]
-    pub fn path(&self, account: AccountId, uid: Uid) -> PathBuf {
-        let name = uid.to_string();
-        self.root.join(account.as_str()).join(&name[..2]).join(name)
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Bucket(_))
     }
 
-    /// Opens an object for appending after its durable parts; what lies past them is cut off.
+    /// Opens an object for appending after its durable parts; what lies past them is given up.
     ///
     /// # Errors
     /// When the disk fails, or the object is shorter than its durable parts.
     pub async fn append(&self, account: AccountId, uid: Uid, sealer: Sealer, parts: &[Part]) -> Result<Writer> {
-        let path = self.path(account, uid);
-        let parts = parts.to_vec();
         let durable: u64 = parts.iter().map(Part::cipher_len).sum();
-        blocking(move || {
-            let file = open_for_append(&path, durable)?;
-            Ok(Writer {
-                path,
-                file,
-                sealer,
-                sealed: Vec::with_capacity(BATCH_BYTES + (64 << 10)),
-                parts,
-                part_open: false,
-            })
-        })
-        .await
+        let sink = match self.clone() {
+            Self::Disk(disk) => blocking(move || disk.append(account, uid, durable).map(Sink::File)).await?,
+            Self::Bucket(bucket) => Sink::Part { bucket, account, uid, room: None },
+        };
+        Ok(Writer { sink, sealer, sealed: Vec::new(), parts: parts.to_vec(), part_open: false })
     }
 
-    /// Turns a sealed, written object into a verified one: compares the digest, then syncs the file and its folder.
+    /// Ends a written object and turns it into a verified one: compares the digest, then makes all of it durable. An
+    /// object that was not hashed under the claimed algorithm on its way here is read once more.
     ///
     /// # Errors
-    /// `DIGEST_MISMATCH` when the bytes are not those that were claimed.
-    pub async fn finish(&self, account: AccountId, uid: Uid, writer: Writer, claimed: Digest) -> Result<VerifiedBlob> {
+    /// `DIGEST_MISMATCH` when the bytes are not those that were claimed; what a bucket has of it is the caller's to remove.
+    pub async fn finish(
+        &self,
+        account: AccountId,
+        uid: Uid,
+        mut writer: Writer,
+        claimed: Digest,
+    ) -> Result<VerifiedBlob> {
+        writer.ready().await?;
+        let (mut writer, last) = blocking(move || writer.end().map(|last| (writer, last))).await?;
+        if let (Sink::Part { .. }, Some(last)) = (&writer.sink, last) {
+            last.sync().await?;
+        }
         blocking(move || {
-            let Writer { path, file, sealer, .. } = writer;
-            let sealing = sealer.finish()?;
+            let (sink, parts) = (writer.sink, std::mem::take(&mut writer.parts));
+            let sealing = writer.sealer.finish_as(claimed.algorithm(), |chunk| sink.read_back(&parts, chunk))?;
             if sealing.digest() != claimed {
                 let text =
                     format!("the bytes received hash to {}, not to {claimed}; nothing was stored", sealing.digest());
                 return Err(Error::new(Reason::DigestMismatch, text).with("digest", sealing.digest()));
             }
-            // SPEC: fdatasync(2) flushes the bytes and the length; the name lives in the folder.
-            file.sync_data().map_err(|e| at(&path, "sync", &e))?;
-            let folder = path.parent().unwrap_or(&path);
-            sync_folder(folder).map_err(|e| at(folder, "sync", &e))?;
+            if let Sink::File(file) = &sink {
+                file.sync_named()?;
+            }
             Ok(VerifiedBlob { account, uid, sealing })
         })
         .await
@@ -141,57 +124,71 @@ impl BlobStore {
     /// Opens an object for reading.
     ///
     /// # Errors
-    /// `DATA_LOSS` when its file is missing.
+    /// `DATA_LOSS` when its file is missing; in a bucket that shows at the first read.
     pub async fn reader(&self, account: AccountId, uid: Uid, opener: Opener) -> Result<Reader> {
-        let path = self.path(account, uid);
-        blocking(move || {
-            let file = File::open(&path).map_err(|e| {
-                let text = format!("the stored bytes of object {uid} are missing or unreadable");
-                Error::new(Reason::DataLoss, text).with("object", uid).because(e)
-            })?;
-            Ok(Reader { file: Arc::new(file), opener: Arc::new(opener) })
-        })
-        .await
+        let source = match self.clone() {
+            Self::Disk(disk) => Source::File(Arc::new(blocking(move || disk.reader(account, uid)).await?)),
+            Self::Bucket(bucket) => Source::Parts { bucket, account, uid },
+        };
+        Ok(Reader { source, opener: Arc::new(opener) })
     }
 
-    /// Removes an object's file; one that is not there is no error.
+    /// Removes an object; one that is not there is no error.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk or bucket fails.
     pub async fn remove(&self, account: AccountId, uid: Uid) -> Result<()> {
-        let path = self.path(account, uid);
-        blocking(move || match std::fs::remove_file(&path) {
-            Ok(()) => Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(at(&path, "remove", &e)),
-        })
-        .await
+        match self {
+            Self::Disk(disk) => disk.remove(account, uid).await,
+            Self::Bucket(bucket) => bucket.remove(account, uid).await,
+        }
     }
 
-    /// The objects whose files are there, in no order; for tests and the sweeper.
+    /// The objects that are there, in no order; for tests and the sweeper.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk or bucket fails.
     pub async fn list(&self) -> Result<Vec<(AccountId, Uid)>> {
-        let root = self.root.clone();
-        blocking(move || list_objects(&root).map_err(|e| at(&root, "list", &e))).await
+        match self {
+            Self::Disk(disk) => disk.list().await,
+            Self::Bucket(bucket) => bucket.list().await,
+        }
     }
 }
 
 /// An object that is being written.
 pub struct Writer {
-    path: PathBuf,
-    file: File,
+    sink: Sink,
     sealer: Sealer,
     sealed: Vec<u8>,
     parts: Vec<Part>,
     part_open: bool,
 }
 
-/// Bytes that are in the file but not yet durable, and what will be true once they are.
+/// Where sealed bytes go: into the file as they come, or into memory until a part is whole.
+enum Sink {
+    File(disk::Appending),
+    Part { bucket: Bucket, account: AccountId, uid: Uid, room: Option<bucket::Room> },
+}
+
+impl Sink {
+    /// Reads a chunk of what was written. Blocking.
+    fn read_back(&self, parts: &[Part], chunk: &Chunk) -> Result<BytesMut> {
+        match self {
+            Self::File(file) => read_exact(file.file(), chunk),
+            Self::Part { bucket, account, uid, .. } => {
+                let part = parts.get(chunk.part() as usize).ok_or_else(|| Error::internal("a chunk of no part"))?;
+                let name = bucket::name(*account, *uid, chunk.part(), &part.header);
+                tokio::runtime::Handle::current()
+                    .block_on(async { bucket.get(&name, chunk.part_range()).await?.take(chunk.file_len()).await })
+            }
+        }
+    }
+}
+
+/// A whole part that is not yet durable, and what will be true once it is.
 pub struct Unsynced {
-    path: PathBuf,
-    file: File,
+    bytes: Pending,
     /// All parts so far.
     pub parts: Vec<Part>,
     /// Plaintext bytes so far.
@@ -200,17 +197,25 @@ pub struct Unsynced {
     pub hash_state: Vec<u8>,
 }
 
+enum Pending {
+    File(disk::Appending),
+    Part { bucket: Bucket, name: object_store::path::Path, sealed: Bytes, room: Option<bucket::Room> },
+}
+
 impl Unsynced {
-    /// Waits until the bytes are on the disk.
+    /// Waits until the bytes are durable.
     ///
     /// # Errors
-    /// When the disk fails; the bytes must then be taken as lost.
+    /// When the disk or bucket fails; the bytes must then be taken as lost.
     pub async fn sync(self) -> Result<(Vec<Part>, u64, Vec<u8>)> {
-        blocking(move || {
-            self.file.sync_data().map_err(|e| at(&self.path, "sync", &e))?;
-            Ok((self.parts, self.size, self.hash_state))
-        })
-        .await
+        match self.bytes {
+            Pending::File(file) => blocking(move || file.sync()).await?,
+            Pending::Part { bucket, name, sealed, room } => {
+                bucket.put(&name, sealed).await?;
+                drop(room);
+            }
+        }
+        Ok((self.parts, self.size, self.hash_state))
     }
 }
 
@@ -219,6 +224,19 @@ impl Writer {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.sealer.total_len()
+    }
+
+    /// Waits until there is memory for the part that is written next; to be awaited before each write.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub async fn ready(&mut self) -> Result<()> {
+        if let Sink::Part { bucket, room, .. } = &mut self.sink
+            && room.is_none()
+        {
+            *room = Some(bucket.room().await?);
+        }
+        Ok(())
     }
 
     /// Hashes, seals and writes plaintext; ends the part when it is full. Blocking.
@@ -231,7 +249,11 @@ impl Writer {
             self.sealer.write(bytes, &mut self.sealed)?;
         }
         self.flush()?;
-        if u64::from(self.sealer.part_len()) >= PART_BYTES { self.end_part().map(Some) } else { Ok(None) }
+        let full = match self.sink {
+            Sink::File(_) => disk::PART_BYTES,
+            Sink::Part { .. } => bucket::PART_BYTES,
+        };
+        if u64::from(self.sealer.part_len()) >= full { self.end_part().map(Some) } else { Ok(None) }
     }
 
     /// Ends the open part, if there is one; an object without any part gets an empty one. Blocking.
@@ -256,120 +278,112 @@ impl Writer {
 
     fn end_part(&mut self) -> Result<Unsynced> {
         let part = self.sealer.end_part(&mut self.sealed)?;
+        let number = u32::try_from(self.parts.len()).map_err(Error::internal)?;
         self.parts.push(part);
         self.part_open = false;
         self.flush()?;
-        let file = self.file.try_clone().map_err(|e| at(&self.path, "sync", &e))?;
-        Ok(Unsynced {
-            path: self.path.clone(),
-            file,
-            parts: self.parts.clone(),
-            size: self.sealer.total_len(),
-            hash_state: self.sealer.checkpoint()?,
-        })
+        let bytes = match &mut self.sink {
+            Sink::File(file) => Pending::File(file.again()?),
+            Sink::Part { bucket, account, uid, room } => Pending::Part {
+                bucket: bucket.clone(),
+                name: bucket::name(*account, *uid, number, &part.header),
+                sealed: std::mem::take(&mut self.sealed).into(),
+                room: room.take(),
+            },
+        };
+        let (parts, size) = (self.parts.clone(), self.sealer.total_len());
+        Ok(Unsynced { bytes, parts, size, hash_state: self.sealer.checkpoint()? })
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.file.write_all(&self.sealed).map_err(|e| at(&self.path, "write", &e))?;
-        self.sealed.clear();
+        if let Sink::File(file) = &mut self.sink {
+            file.write(&self.sealed)?;
+            self.sealed.clear();
+        }
         Ok(())
     }
 }
 
-/// An object that is being read.
+/// An object that can be read.
 #[derive(Clone)]
 pub struct Reader {
-    file: Arc<File>,
+    source: Source,
     opener: Arc<Opener>,
 }
 
+#[derive(Clone)]
+enum Source {
+    File(Arc<File>),
+    Parts { bucket: Bucket, account: AccountId, uid: Uid },
+}
+
 impl Reader {
-    /// The reads that yield a range of the plaintext, in order.
+    /// A range of the plaintext, to be read in order.
     ///
     /// # Errors
     /// When the range is not inside the blob.
-    pub fn plan(&self, range: std::ops::Range<u64>) -> Result<Plan> {
-        Ok(self.opener.plan(range)?)
+    pub fn read(&self, range: Range<u64>) -> Result<Reading> {
+        Ok(Reading { plan: self.opener.plan(range)?, reader: self.clone(), incoming: None })
     }
+}
 
-    /// Reads and opens one chunk: slices of one buffer, in order.
+/// A range that is being read.
+pub struct Reading {
+    reader: Reader,
+    plan: Plan,
+    /// What is on its way from a bucket, and of which part.
+    incoming: Option<(u32, bucket::Incoming)>,
+}
+
+impl Reading {
+    /// The next plaintext: slices of one buffer, in order; `None` at the end of the range.
     ///
     /// # Errors
     /// `DATA_LOSS` when the bytes are not those that were sealed.
-    pub async fn read(&self, chunk: Chunk) -> Result<Vec<Bytes>> {
-        let Self { file, opener } = self.clone();
-        blocking(move || {
-            let mut sealed = BytesMut::zeroed(chunk.file_len());
-            file.read_exact_at(&mut sealed, chunk.file_offset()).map_err(|e| {
-                Error::new(Reason::DataLoss, "the stored bytes of an object are shorter than they were").because(e)
-            })?;
-            Ok(opener.open_chunk(&chunk, sealed)?)
-        })
-        .await
-    }
-}
-
-fn open_for_append(path: &Path, durable: u64) -> Result<File> {
-    let folder = path.parent().unwrap_or(path);
-    if durable == 0 && !folder.exists() {
-        make_folder(folder).map_err(|e| at(folder, "make", &e))?;
-    }
-    let mut file = OpenOptions::new()
-        .create(durable == 0)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|e| at(path, "open", &e))?;
-    let length = file.metadata().map_err(|e| at(path, "open", &e))?.len();
-    if length < durable {
-        let text = "an unfinished upload lost bytes that were durable; start it again";
-        return Err(Error::new(Reason::DataLoss, text));
-    }
-    file.set_len(durable).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| at(path, "truncate", &e))?;
-    Ok(file)
-}
-
-/// Makes a folder and syncs each parent that gained a name.
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    let parent = folder.parent().unwrap_or(folder);
-    if !parent.exists() {
-        make_folder(parent)?;
-    }
-    match std::fs::create_dir(folder) {
-        Ok(()) => sync_folder(parent),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(e),
-    }
-}
-
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-fn list_objects(root: &Path) -> std::io::Result<Vec<(AccountId, Uid)>> {
-    let mut found = Vec::new();
-    for account in std::fs::read_dir(root)? {
-        let account = account?.path();
-        let Some(id) = account.file_name().and_then(|n| AccountId::parse(n.to_str()?).ok()) else { continue };
-        for shard in std::fs::read_dir(&account)? {
-            for object in std::fs::read_dir(shard?.path())? {
-                let name = object?.file_name();
-                found.extend(name.to_str().and_then(|n| Uid::parse(n).ok()).map(|uid| (id, uid)));
+    pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>> {
+        let ahead = self.plan.clone();
+        let Some(chunk) = self.plan.next() else { return Ok(None) };
+        let opener = self.reader.opener.clone();
+        let source = self.reader.source.clone();
+        let pieces = match source {
+            Source::File(file) => blocking(move || Ok(opener.open_chunk(&chunk, read_exact(&file, &chunk)?)?)).await?,
+            Source::Parts { bucket, account, uid } => {
+                let sealed = self.fetch(&bucket, account, uid, ahead, &chunk).await?;
+                blocking(move || Ok(opener.open_chunk(&chunk, sealed)?)).await?
             }
-        }
+        };
+        Ok(Some(pieces))
     }
-    Ok(found)
+
+    /// A chunk's sealed bytes: one request brings all that is wanted of a part.
+    async fn fetch(
+        &mut self,
+        bucket: &Bucket,
+        account: AccountId,
+        uid: Uid,
+        ahead: Plan,
+        chunk: &Chunk,
+    ) -> Result<BytesMut> {
+        let number = chunk.part();
+        if self.incoming.as_ref().is_none_or(|(part, _)| *part != number) {
+            let parts = &self.reader.opener.envelope().parts;
+            let part = parts.get(number as usize).ok_or_else(|| Error::internal("a chunk of no part"))?;
+            let wanted = ahead.take_while(|next| next.part() == number).map(|next| next.part_range());
+            let end = wanted.last().map_or(0, |range| range.end);
+            let name = bucket::name(account, uid, number, &part.header);
+            self.incoming = Some((number, bucket.get(&name, chunk.part_range().start..end).await?));
+        }
+        let (_, incoming) = self.incoming.as_mut().ok_or_else(|| Error::internal("no part is on its way"))?;
+        incoming.take(chunk.file_len()).await
+    }
 }
 
-fn at(path: &Path, doing: &str, error: &std::io::Error) -> Error {
-    let full = error.kind() == std::io::ErrorKind::StorageFull;
-    let context = std::io::Error::new(error.kind(), format!("{doing} {}: {error}", path.display()));
-    if full {
-        let text = "the registry's disk is full; nothing was stored";
-        return Error::new(Reason::Unavailable, text).because(context);
-    }
-    Error::internal(context)
+fn read_exact(file: &File, chunk: &Chunk) -> Result<BytesMut> {
+    let mut sealed = BytesMut::zeroed(chunk.file_len());
+    file.read_exact_at(&mut sealed, chunk.file_offset()).map_err(|e| {
+        Error::new(Reason::DataLoss, "the stored bytes of an object are shorter than they were").because(e)
+    })?;
+    Ok(sealed)
 }
 
 /// Runs file work on the blocking pool.

@@ -3,7 +3,7 @@
 //! A [`File`] is text as its author wrote it; [`Settings`] are parsed names, addresses and durations. All problems are
 //! reported together, each with its key and what is accepted.
 
-use crate::names::{Region, Uid};
+use crate::names::{Profile, Region, RoleArn, SessionName, Uid};
 use crate::secret::Secret;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -19,10 +19,14 @@ const DEFAULT_REGION: &str = "us-east-1";
 const DEFAULT_UPLOAD_TTL_SECS: u64 = 24 * 3_600;
 /// How long a blob may stay without a manifest: a client pushes blobs first and the manifest within a day.
 const DEFAULT_LINK_LEASE_SECS: u64 = 24 * 3_600;
+/// How long an object that nothing links is kept for those who are reading it: a pull of many gigabytes ends in an hour.
+const DEFAULT_COLLECT_GRACE_SECS: u64 = 3_600;
 /// How often the sweeper looks.
 const DEFAULT_SWEEP_SECS: u64 = 60;
 /// Shards of a new registry's stream: one writer needs one, many need a few.
 const SHARDS: (u32, u32) = (1, 16);
+/// The name of the session in which this server uses AWS KMS; AWS's log shows it.
+const DEFAULT_SESSION: &str = "transship";
 /// Connections to a PostgreSQL server.
 const DEFAULT_POOL: usize = 16;
 
@@ -66,8 +70,10 @@ pub struct File {
     accounts: Option<Vec<String>>,
     organization: OrganizationFile,
     store: StoreFile,
+    blobs: BlobsFile,
     kms: KmsFile,
     registry: RegistryFile,
+    tls: Option<TlsFile>,
     peer: Option<PeerFile>,
     peers: Vec<OtherFile>,
     limits: LimitsFile,
@@ -93,18 +99,48 @@ enum StoreFile {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum BlobsFile {
+    #[default]
+    Disk,
+    S3 {
+        bucket: String,
+        prefix: Option<String>,
+        region: Option<String>,
+        endpoint: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
 enum KmsFile {
     #[default]
     Embedded,
-    Aws {
-        endpoint: Option<String>,
-    },
+    Aws(AwsFile),
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AwsFile {
+    endpoint: Option<String>,
+    role_arn: Option<String>,
+    external_id: Option<String>,
+    session_name: Option<String>,
+    sts_endpoint: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RegistryFile {
     create_on_push: bool,
+    sparse_manifests: bool,
+    profile: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsFile {
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -128,6 +164,7 @@ struct OtherFile {
 struct LimitsFile {
     upload_ttl_secs: Option<u64>,
     link_lease_secs: Option<u64>,
+    collect_grace_secs: Option<u64>,
     sweep_secs: Option<u64>,
 }
 
@@ -145,6 +182,24 @@ pub enum Store {
     },
 }
 
+/// Where blobs lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blobs {
+    /// In the data folder.
+    Disk,
+    /// In an S3 bucket.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// What the names of all objects begin with.
+        prefix: String,
+        /// The region it lies in.
+        region: Region,
+        /// The endpoint, unless it is the region's own.
+        endpoint: Option<String>,
+    },
+}
+
 /// Who keeps KMS keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kms {
@@ -154,7 +209,31 @@ pub enum Kms {
     Aws {
         /// The endpoint, unless it is the region's own.
         endpoint: Option<String>,
+        /// The role to assume, unless the credentials that are found use the keys themselves.
+        role: Option<KmsRole>,
     },
+}
+
+/// The client listener's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The chain, leaf first, PEM.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
+/// The role under which AWS KMS is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KmsRole {
+    /// Its ARN.
+    pub arn: RoleArn,
+    /// What its trust policy may ask for.
+    pub external_id: Option<String>,
+    /// The name of the sessions.
+    pub session_name: SessionName,
+    /// The endpoint of STS, unless it is the region's own.
+    pub sts_endpoint: Option<String>,
 }
 
 /// The peer listener and its certificate.
@@ -187,12 +266,20 @@ pub struct Settings {
     pub organization: Option<Uid>,
     /// The region where the directory is written.
     pub home: Region,
+    /// Where blobs lie.
+    pub blobs: Blobs,
     /// Where metadata lies.
     pub store: Store,
     /// Who keeps KMS keys.
     pub kms: Kms,
     /// Whether new registries make repositories on push.
     pub create_on_push: bool,
+    /// The client listener's certificate; without one it speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether their repositories take manifests that name what is not there.
+    pub sparse_manifests: bool,
+    /// Whose answers they give where Amazon ECR and the OCI specification differ.
+    pub profile: Profile,
     /// The peer listener.
     pub peer: Option<Peer>,
     /// The other regions' peer addresses.
@@ -201,6 +288,8 @@ pub struct Settings {
     pub upload_ttl: Duration,
     /// How long a blob may stay without a manifest.
     pub link_lease: Duration,
+    /// How long an object that nothing links is kept.
+    pub collect_grace: Duration,
     /// How often the sweeper looks.
     pub sweep: Duration,
 }
@@ -250,6 +339,8 @@ impl Settings {
             certificate: peer.certificate,
             key: peer.key,
         });
+        let profile = file.registry.profile.as_deref().map(Profile::parse);
+        let profile = profile.and_then(|profile| problems.keep("registry.profile", profile)).unwrap_or_default();
         let store = match file.store {
             StoreFile::Sqlite => Store::Sqlite,
             StoreFile::Postgres { url, pool } => Store::Postgres {
@@ -257,23 +348,40 @@ impl Settings {
                 pool: pool.unwrap_or(DEFAULT_POOL).clamp(2, 200),
             },
         };
+        let blobs = match file.blobs {
+            BlobsFile::Disk => Blobs::Disk,
+            BlobsFile::S3 { bucket, prefix, region: lies_in, endpoint } => Blobs::S3 {
+                bucket,
+                prefix: prefix.unwrap_or_default(),
+                region: lies_in.map_or_else(|| region.clone(), |text| problems.region("blobs.region", &text)),
+                endpoint,
+            },
+        };
+        let scheme = if file.tls.is_some() { "https" } else { "http" };
         let settings = Self {
-            endpoint: file.endpoint.unwrap_or_else(|| format!("http://{listen}")),
+            endpoint: file
+                .endpoint
+                .map_or_else(|| format!("{scheme}://{listen}"), |text| text.trim_end_matches('/').to_owned()),
+            tls: file.tls.map(|TlsFile { certificate, key }| Tls { certificate, key }),
             data: file.data.unwrap_or_else(|| PathBuf::from("transship-data")),
             accounts: file.accounts.unwrap_or_else(|| vec!["main".to_owned()]),
             kms: match file.kms {
                 KmsFile::Embedded => Kms::Embedded,
-                KmsFile::Aws { endpoint } => Kms::Aws { endpoint },
+                KmsFile::Aws(file) => problems.aws_kms(file),
             },
             create_on_push: file.registry.create_on_push,
+            sparse_manifests: file.registry.sparse_manifests,
+            profile,
             upload_ttl: Duration::from_secs(file.limits.upload_ttl_secs.unwrap_or(DEFAULT_UPLOAD_TTL_SECS)),
             link_lease: Duration::from_secs(file.limits.link_lease_secs.unwrap_or(DEFAULT_LINK_LEASE_SECS)),
+            collect_grace: Duration::from_secs(file.limits.collect_grace_secs.unwrap_or(DEFAULT_COLLECT_GRACE_SECS)),
             sweep: Duration::from_secs(file.limits.sweep_secs.unwrap_or(DEFAULT_SWEEP_SECS).max(1)),
             region,
             listen,
             organization,
             home,
             store,
+            blobs,
             peer,
             peers,
         };
@@ -324,6 +432,43 @@ impl Problems {
         self.keep(key, parsed).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
+    fn aws_kms(&mut self, file: AwsFile) -> Kms {
+        self.http("kms.endpoint", file.endpoint.as_deref());
+        self.http("kms.sts_endpoint", file.sts_endpoint.as_deref());
+        // SPEC: STS `AssumeRole`, `ExternalId`.
+        let of_id = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
+        if file.external_id.as_ref().is_some_and(|id| !(2..=1_224).contains(&id.len()) || !id.chars().all(of_id)) {
+            self.0.push("kms.external_id: must be 2-1224 characters A-Z a-z 0-9 _ + = , . @ : / -".to_owned());
+        }
+        let session = SessionName::parse(file.session_name.as_deref().unwrap_or(DEFAULT_SESSION));
+        let session = self.keep("kms.session_name", session);
+        let of_role = [
+            ("external_id", file.external_id.is_some()),
+            ("session_name", file.session_name.is_some()),
+            ("sts_endpoint", file.sts_endpoint.is_some()),
+        ];
+        if file.role_arn.is_none() {
+            let told = of_role.iter().filter(|(_, given)| *given);
+            self.0.extend(told.map(|(key, _)| format!("kms.{key}: says nothing without kms.role_arn")));
+        }
+        let arn = file.role_arn.and_then(|text| self.keep("kms.role_arn", RoleArn::parse(&text)));
+        let role = arn.zip(session).map(|(arn, session_name)| KmsRole {
+            arn,
+            external_id: file.external_id,
+            session_name,
+            sts_endpoint: file.sts_endpoint,
+        });
+        Kms::Aws { endpoint: file.endpoint, role }
+    }
+
+    fn http(&mut self, key: &str, url: Option<&str>) {
+        let host =
+            |url: &str| url.strip_prefix("http://").or(url.strip_prefix("https://")).is_some_and(|h| !h.is_empty());
+        if let Some(url) = url.filter(|url| !host(url)) {
+            self.0.push(format!("{key}: {url:?} is not http://<host> or https://<host>"));
+        }
+    }
+
     /// A reference to a secret: `file:/…` or `env:NAME`; a literal would end up in backups and tickets.
     fn secret(&mut self, key: &str, text: &str, strings: &dyn Strings) -> Secret<String> {
         let found = if let Some(path) = text.strip_prefix("file:") {
@@ -371,8 +516,39 @@ mod tests {
     }
 
     #[test]
+    fn a_role_for_kms_is_parsed_and_what_belongs_to_it_needs_it() {
+        let aws = |text: &str| settings(&format!("[kms]\nkind = \"aws\"\n{text}"), &[]);
+        let Kms::Aws { role: Some(role), .. } = aws("role_arn = \"arn:aws:iam::111122223333:role/kms\"").unwrap().kms
+        else {
+            panic!("no role")
+        };
+        assert_eq!(
+            (role.arn.as_str(), role.session_name.as_str()),
+            ("arn:aws:iam::111122223333:role/kms", "transship")
+        );
+        assert_eq!((role.external_id, role.sts_endpoint), (None, None));
+        assert_eq!(aws("").unwrap().kms, Kms::Aws { endpoint: None, role: None });
+
+        for (text, key) in [
+            ("role_arn = \"arn:aws:iam::111122223333:user/kms\"", "kms.role_arn"),
+            ("role_arn = \"arn:aws:iam::111122223333:role/kms\"\nsession_name = \"a b\"", "kms.session_name"),
+            ("role_arn = \"arn:aws:iam::111122223333:role/kms\"\nexternal_id = \"x\"", "kms.external_id"),
+            ("role_arn = \"arn:aws:iam::111122223333:role/kms\"\nsts_endpoint = \"sts\"", "kms.sts_endpoint"),
+            ("endpoint = \"127.0.0.1:5000\"", "kms.endpoint"),
+            ("external_id = \"of nobody\"", "kms.external_id"),
+            ("sts_endpoint = \"http://sts\"", "kms.role_arn"),
+            ("role = \"arn:aws:iam::111122223333:role/kms\"", "role"),
+        ] {
+            let error = aws(text).unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_an_error() {
         assert!(settings("regoin = \"us-east-1\"", &[]).unwrap_err().to_string().contains("regoin"));
+        let profile = settings("[registry]\nprofile = \"aws\"", &[]).unwrap_err().to_string();
+        assert!(profile.contains("registry.profile: profile \"aws\" is not valid"), "{profile}");
     }
 
     #[test]

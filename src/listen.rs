@@ -5,6 +5,7 @@
 //! requests: every one of them goes to the service, with its [`Peer`] in the extensions.
 
 mod guarded;
+pub mod tls;
 
 use guarded::Guarded;
 use http::{Request, Response};

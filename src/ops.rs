@@ -29,7 +29,7 @@ pub enum Kind {
     Key,
     /// The organization: its list of accounts and regions.
     Organization,
-    /// Nothing: the caller asks about itself.
+    /// Nothing: the caller asks about itself, which every policy permits and only nobody may not.
     Caller,
 }
 
@@ -92,6 +92,8 @@ operations! {
     SetRepositoryPolicy "ecr:SetRepositoryPolicy" Write Repository "0.1";
     /// Remove a repository's policy.
     DeleteRepositoryPolicy "ecr:DeleteRepositoryPolicy" Write Repository "0.1";
+    /// Change a repository's settings.
+    PutRepositorySettings "transship:PutRepositorySettings" Write Repository "0.1";
     /// Read a registry's policy.
     GetRegistryPolicy "ecr:GetRegistryPolicy" Read Registry "0.1";
     /// Replace a registry's policy.
@@ -152,8 +154,10 @@ operations! {
     CreateKey "kms:CreateKey" Write Key "0.1";
     /// Read KMS keys.
     ListKeys "kms:ListKeys" Read Key "0.1";
-    /// Enable or disable a KMS key.
-    SetKeyState "kms:DisableKey" Write Key "0.1";
+    /// Let a KMS key wrap and unwrap again.
+    EnableKey "kms:EnableKey" Write Key "0.1";
+    /// Stop a KMS key from opening anything.
+    DisableKey "kms:DisableKey" Write Key "0.1";
     /// Make an account in the organization.
     CreateAccount "organizations:CreateAccount" Write Organization "0.1";
     /// List the organization's accounts and regions.
@@ -176,9 +180,9 @@ operations! {
     PutPrincipalPolicy "iam:PutRolePolicy" Write Principal "0.1";
     /// Take a role's session.
     AssumeRole "sts:AssumeRole" Write Role "0.1";
-    /// Prove an identity and receive a bearer token.
+    /// Prove an identity and receive a bearer token, over gRPC or at `/token`.
     ExchangeToken "sts:GetCallerIdentity" Read Caller "0.1";
-    /// Ask who one is.
+    /// Ask who one is, or whether one is let in.
     GetCallerIdentity "sts:GetCallerIdentity" Read Caller "0.1";
     /// List sessions issued here.
     ListSessions "transship:ListSessions" Read Principal "0.1";

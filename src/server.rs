@@ -2,7 +2,7 @@
 
 use crate::api::grpc;
 use crate::api::service::{Clients, PeersOnly};
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobStore, Bucket, Disk};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::domain::follow::Stream;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::identity::Endpoint;
 use crate::jobs;
 use crate::keys::{BranchCache, EmbeddedKms, Kms, RootKey};
-use crate::listen::{self, Limits};
+use crate::listen::{self, Limits, tls};
 use crate::names::AccountId;
 use crate::pb::replication::transport_service_server::TransportServiceServer;
 use crate::peer::{self, Peers, Transport};
@@ -59,7 +59,16 @@ impl Server {
         let address = listener.local_addr().map_err(Error::internal)?;
         let endpoints = endpoints(&settings, address)?;
         let service = Clients::new(app.clone(), grpc::routes(app.clone(), endpoints).await?);
-        tasks.spawn(listen::serve(listener, None, Limits::client(), service, stop.clone()));
+        let tls = match &settings.tls {
+            Some(config::Tls { certificate, key }) => {
+                let files = tls::Files { certificate: certificate.clone(), key: key.clone() };
+                let certificate = tls::Certificate::load(files)?;
+                tasks.spawn(certificate.clone().follow(stop.clone()));
+                Some(certificate.acceptor())
+            }
+            None => None,
+        };
+        tasks.spawn(listen::serve(listener, tls, Limits::client(), service, stop.clone()));
         tasks.spawn(jobs::sweep(app.clone(), settings.sweep, stop.clone()));
         let (ready, peer_address) = match &settings.peer {
             Some(peer) => join(&app, &settings, peer, &tasks, &stop).await?,
@@ -114,22 +123,45 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     let clock = Clock::system();
     make_private(&settings.data)?;
     let store = Store::open(&store_settings(settings), clock.clone()).await?;
-    let blobs = BlobStore::open(&settings.data.join("blobs"))?;
-    let root = Arc::new(root_key(&settings.data)?);
+    let blobs = match &settings.blobs {
+        config::Blobs::Disk => BlobStore::Disk(Disk::open(&settings.data.join("blobs"))?),
+        config::Blobs::S3 { bucket, prefix, region, endpoint } => {
+            let settings = upstream::s3::Settings {
+                bucket: bucket.clone(),
+                prefix: prefix.clone(),
+                region: region.clone(),
+                endpoint: endpoint.clone(),
+            };
+            BlobStore::Bucket(Bucket::new(settings.client(clock.clone()).await?, settings.place()))
+        }
+    };
+    let founded = store.snapshot().await?.tx().organization().await?.is_some();
+    let root = Arc::new(root_key(&settings.data, founded)?);
     let kms: Arc<dyn Kms> = match &settings.kms {
         config::Kms::Embedded => Arc::new(EmbeddedKms::new(Arc::new(store.clone()), root.clone(), clock.clone())),
-        config::Kms::Aws { endpoint } => {
-            let aws =
-                upstream::Settings { region: settings.region.clone(), endpoint: endpoint.clone(), credentials: None };
-            Arc::new(AwsKms::new(aws).await)
+        config::Kms::Aws { endpoint, role } => {
+            let role = role.clone().map(|role| upstream::Role {
+                arn: role.arn,
+                external_id: role.external_id,
+                session_name: role.session_name,
+                sts_endpoint: role.sts_endpoint,
+            });
+            let (region, endpoint) = (settings.region.clone(), endpoint.clone());
+            // What loads the credentials is large, and most regions never do.
+            Arc::new(Box::pin(AwsKms::new(upstream::Settings { region, endpoint, credentials: None, role })).await)
         }
     };
     let domain = domain::Settings {
         region: settings.region.clone(),
-        create_on_push: settings.create_on_push,
+        registry: crate::store::registries::Settings {
+            create_on_push: settings.create_on_push,
+            sparse_manifests: settings.sparse_manifests,
+            profile: settings.profile,
+        },
         shards: settings.shards(),
         upload_ttl: settings.upload_ttl,
         link_lease: settings.link_lease,
+        collect_grace: settings.collect_grace,
         endpoint: settings.endpoint.clone(),
     };
     let branches = BranchCache::new(kms.clone(), clock.clone());
@@ -139,10 +171,9 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
 }
 
 /// The root key; made only beside a store that is made too, for a lost key must not be replaced in silence.
-fn root_key(data: &Path) -> Result<RootKey> {
+fn root_key(data: &Path, founded: bool) -> Result<RootKey> {
     let path = data.join("root.key");
-    let known = data.join("blobs").join("node").exists();
-    Ok(if known { RootKey::load(&path)? } else { RootKey::load_or_create(&path)? })
+    Ok(if founded { RootKey::load(&path)? } else { RootKey::load_or_create(&path)? })
 }
 
 fn store_settings(settings: &Settings) -> store::Settings {
@@ -168,8 +199,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
 fn endpoints(settings: &Settings, address: SocketAddr) -> Result<Vec<Endpoint>> {
     let mut texts = vec![settings.endpoint.clone()];
     if address.ip().is_loopback() {
-        texts.push(format!("http://{address}"));
-        texts.push(format!("http://localhost:{}", address.port()));
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        texts.push(format!("{scheme}://{address}"));
+        texts.push(format!("{scheme}://localhost:{}", address.port()));
     }
     texts.iter().map(|text| Endpoint::parse(text).map_err(Into::into)).collect()
 }

@@ -4,8 +4,9 @@ use crate::clock::Clock;
 use crate::ctx::{Caller, Ctx, Mutation};
 use crate::domain::App;
 use crate::error::Result;
-use crate::identity::{Kind, basic, bearer};
+use crate::identity::{self, Kind};
 use crate::listen::Peer;
+use crate::ops::Op;
 use http::header::USER_AGENT;
 use http::{Extensions, HeaderMap};
 
@@ -29,13 +30,17 @@ pub(super) fn context(app: &App, headers: &HeaderMap, extensions: &Extensions) -
     }
 }
 
-/// The caller on the registry's HTTP surface: Basic `AWS:<password>` or Bearer; nobody without either.
-pub(super) async fn of_registry(app: &App, headers: &HeaderMap) -> Result<Caller> {
-    if let Some(password) = basic::password(headers)? {
-        return app.caller_of_token(password.expose(), Kind::ON_REGISTRY).await;
-    }
-    match bearer::token(headers)? {
-        Some(token) => app.caller_of_token(token, Kind::ON_REGISTRY).await,
-        None => Ok(Caller::Anonymous),
+/// The caller of an operation on the registry's HTTP surface; nobody without credentials.
+pub(super) async fn of_registry(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -> Result<Caller> {
+    app.identify(ctx, op, identity::shown(headers), Kind::ON_REGISTRY).await
+}
+
+/// The caller of an operation over gRPC, where there is always one.
+pub(super) async fn of_call(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -> Result<Caller> {
+    match app.identify(ctx, op, identity::bearer_token(headers), Kind::ON_GRPC).await? {
+        Caller::Anonymous => {
+            Err(app.unidentified(ctx, op, "this call needs `authorization: Bearer <token>`; ExchangeToken gives one"))
+        }
+        caller => Ok(caller),
     }
 }

@@ -6,7 +6,7 @@ use crate::domain::App;
 use crate::error::Error;
 use crate::pb::replication::transport_service_server::TransportServiceServer;
 use crate::peer::Transport;
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::convert::Infallible;
@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tonic::service::Routes;
 use tower::Service;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An answer that is being made.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -51,7 +53,7 @@ impl Service<Request<Incoming>> for Clients {
         let (app, grpc) = (self.app.clone(), self.grpc.clone());
         Box::pin(async move {
             Ok(match surface {
-                Some(Surface::Grpc) => routed(grpc, request).await,
+                Some(Surface::Grpc) => identified(&app, routed(grpc, request).await),
                 Some(Surface::Oci) => oci::handle(&app, request).await,
                 Some(Surface::Probe) => probe(&app, request.uri().path()),
                 // The AWS wire has its own front door in a later release.
@@ -93,6 +95,14 @@ async fn routed(mut routes: Routes, request: Request<Incoming>) -> Response<Body
         Ok(response) => response.map(|body| body.map_err(Error::internal).boxed_unsync()),
         Err(never) => match never {},
     }
+}
+
+/// What was refused before it came to a service, such as an unknown method, has an id too.
+fn identified(app: &App, mut response: Response<Body>) -> Response<Body> {
+    if let Ok(id) = HeaderValue::from_str(&app.clock().uid().to_string()) {
+        response.headers_mut().entry(REQUEST_ID).or_insert(id);
+    }
+    response
 }
 
 /// Alive is the process; ready is a process that knows its organization.

@@ -27,7 +27,11 @@ impl Key {
         let mut keys = session.client.keys();
         match self {
             Self::Create { description } => {
-                let request = pb::CreateKeyRequest { parent: session.parent().await?, description };
+                let request = pb::CreateKeyRequest {
+                    parent: session.parent().await?,
+                    description,
+                    validate_only: session.global.dry_run,
+                };
                 let made = keys.create_key(request).await?.into_inner().key;
                 show(made.into_iter().collect()).print_one(session.global.output);
             }
@@ -55,7 +59,8 @@ impl Key {
 /// A key by its id or its ARN.
 async fn set(session: &Session, key: &str, state: State) -> Result<()> {
     let id = key.rsplit("key/").next().unwrap_or(key);
-    let request = pb::SetKeyStateRequest { name: session.below("keys", id).await?, state: state.into() };
+    let (name, validate_only) = (session.below("keys", id).await?, session.global.dry_run);
+    let request = pb::SetKeyStateRequest { name, state: state.into(), validate_only };
     let changed = session.client.keys().set_key_state(request).await?.into_inner().key;
     show(changed.into_iter().collect()).print_one(session.global.output);
     Ok(())

@@ -10,7 +10,7 @@
 //! ```
 
 use super::failure::{Failure, Result};
-use crate::clock::Clock;
+use crate::clock::{Civil, Clock, Timestamp};
 use crate::names::{Region, Uid};
 use crate::peer::region_uri;
 use rcgen::{
@@ -64,6 +64,11 @@ pub struct Known {
     pub secret_access_key: String,
 }
 
+/// How long a region's certificate holds: long enough for a laptop between two starts, short enough to be renewed.
+const LEAF_YEARS: i64 = 1;
+/// How long the organization's root holds.
+const AUTHORITY_YEARS: i64 = 10;
+
 impl Layout {
     /// Opens an organization's folder; makes what is missing.
     ///
@@ -91,18 +96,22 @@ impl Layout {
         Ok(layout)
     }
 
-    /// A certificate for each region that has none.
+    /// A certificate for each region, of today: every start renews it. The key stays, and with it what it signed.
     fn certify(&self) -> Result<()> {
         let issuer = self.issuer()?;
         for region in &self.regions {
             let folder = self.folder.join(region.as_str());
             std::fs::create_dir_all(&folder)?;
-            if folder.join("region.pem").exists() {
-                continue;
-            }
-            let (certificate, key) = leaf(&issuer, self.uid, region)?;
-            write_private(&folder.join("region.key.pem"), key.as_bytes())?;
-            write_private(&folder.join("region.pem"), certificate.as_bytes())?;
+            let path = folder.join("region.key.pem");
+            let key = if path.exists() {
+                let text = std::fs::read_to_string(&path)?;
+                KeyPair::from_pem(&text).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?
+            } else {
+                let key = KeyPair::generate().map_err(certificate)?;
+                write_private(&path, key.serialize_pem().as_bytes())?;
+                key
+            };
+            write_private(&folder.join("region.pem"), leaf(&issuer, self.uid, region, &key)?.as_bytes())?;
         }
         Ok(())
     }
@@ -117,25 +126,26 @@ impl Layout {
     ///
     /// # Errors
     /// When a port is taken, or the folder cannot be written.
-    pub fn configure(&self, ports: &[u16]) -> Result<Vec<Placed>> {
-        let peers: Vec<u16> = self.regions.iter().map(|_| free_port()).collect::<Result<_>>()?;
+    pub fn configure(&self, ports: &[u16], sparse_manifests: bool) -> Result<Vec<Placed>> {
+        let peers = free_ports(self.regions.len())?;
         let mut placed = Vec::new();
         for (at, region) in self.regions.iter().enumerate() {
             let folder = self.folder.join(region.as_str());
             let endpoint = format!("http://127.0.0.1:{}", ports[at]);
-            let text = self.config(at, ports[at], &peers, &folder);
+            let text = self.config(at, ports[at], &peers, &folder, sparse_manifests);
             write_private(&folder.join("config.toml"), text.as_bytes())?;
             placed.push(Placed { region: region.clone(), endpoint, folder });
         }
         Ok(placed)
     }
 
-    fn config(&self, at: usize, port: u16, peers: &[u16], folder: &Path) -> String {
+    fn config(&self, at: usize, port: u16, peers: &[u16], folder: &Path, sparse_manifests: bool) -> String {
         use std::fmt::Write as _;
         let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
         let mut text = format!(
             "region = \"{}\"\nlisten = \"127.0.0.1:{port}\"\nendpoint = \"http://127.0.0.1:{port}\"\ndata = {}\naccounts = {:?}\n\n\
-             [organization]\nuid = \"{}\"\nhome = \"{}\"\n\n[registry]\ncreate_on_push = true\n\n\
+             [organization]\nuid = \"{}\"\nhome = \"{}\"\n\n[registry]\ncreate_on_push = true\n\
+             sparse_manifests = {sparse_manifests}\n\n\
              [peer]\nlisten = \"127.0.0.1:{}\"\nca = {}\ncertificate = {}\nkey = {}\n",
             self.regions[at],
             quoted(folder.join("data")),
@@ -197,19 +207,32 @@ fn authority() -> Result<CertificateParams> {
     params.distinguished_name = named("transship organization");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    last(&mut params, AUTHORITY_YEARS);
     Ok(params)
 }
 
-fn leaf(issuer: &Issuer<'static, KeyPair>, organization: Uid, region: &Region) -> Result<(String, String)> {
-    let key = KeyPair::generate().map_err(certificate)?;
+/// From yesterday, for the clocks of others, to this day in so many years.
+fn last(params: &mut CertificateParams, years: i64) {
+    let now = Clock::system().now();
+    let day = |at: Timestamp, years: i64| {
+        let Civil { year, month, day, .. } = at.civil();
+        let small = |number: i64| u8::try_from(number).unwrap_or(1);
+        // The 28th is a day of every month and year.
+        rcgen::date_time_ymd(i32::try_from(year + years).unwrap_or(i32::MAX), small(month), small(day.min(28)))
+    };
+    params.not_before = day(Timestamp::from_secs(now.secs() - 86_400), 0);
+    params.not_after = day(now, years);
+}
+
+fn leaf(issuer: &Issuer<'static, KeyPair>, organization: Uid, region: &Region, key: &KeyPair) -> Result<String> {
     let mut params =
         CertificateParams::new(vec![format!("{region}.region.transship.internal")]).map_err(certificate)?;
     let uri = region_uri(organization, region).try_into().map_err(certificate)?;
     params.distinguished_name = named(&format!("region {region}"));
     params.subject_alt_names.push(SanType::URI(uri));
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let signed = params.signed_by(&key, issuer).map_err(certificate)?;
-    Ok((signed.pem(), key.serialize_pem()))
+    last(&mut params, LEAF_YEARS);
+    Ok(params.signed_by(key, issuer).map_err(certificate)?.pem())
 }
 
 fn named(name: &str) -> DistinguishedName {
@@ -223,12 +246,14 @@ fn certificate(error: rcgen::Error) -> Failure {
     Failure::new(format!("the certificate cannot be made: {error}"))
 }
 
-/// A port that nobody has just now.
+/// Different ports that nobody has just now.
 ///
 /// # Errors
-/// When there is none.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// When there are not so many.
+pub fn free_ports(count: usize) -> Result<Vec<u16>> {
+    // Held until all are found, so that none is found twice.
+    let held = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
+    Ok(held.iter().map(|listener| listener.local_addr().map(|at| at.port())).collect::<std::io::Result<_>>()?)
 }
 
 /// Writes a file that only its owner reads, whole or not at all.
@@ -247,6 +272,25 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
 mod tests {
     use super::Layout;
     use crate::names::Region;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, UnixTime};
+    use std::path::Path;
+    use std::time::Duration;
+
+    /// The leaf is good now and not in 13 months, while its root is good for years.
+    fn certificates_end(folder: &Path) {
+        let read = |name: &str| CertificateDer::from_pem_file(folder.join(name)).unwrap();
+        let (root, leaf) = (read("ca.pem"), read("us-east-1/region.pem"));
+        let anchors = [webpki::anchor_from_trusted_cert(&root).unwrap()];
+        let leaf = webpki::EndEntityCert::try_from(&leaf).unwrap();
+        let good = |days: u64| {
+            let at = UnixTime::now().as_secs() + days * 86_400;
+            let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+            let usage = webpki::KeyUsage::server_auth();
+            leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &[], at, usage, None, None).is_ok()
+        };
+        assert!(good(0) && good(330) && !good(400), "{} {} {}", good(0), good(330), good(400));
+    }
 
     #[test]
     fn a_folder_opens_again_as_the_same_organization_and_as_no_other() {
@@ -257,7 +301,8 @@ mod tests {
         let again = Layout::open(folder.path(), &regions, &accounts).unwrap();
         assert_eq!(first.uid, again.uid);
         assert!(Layout::open(folder.path(), &regions[..1], &accounts).is_err());
-        let placed = again.configure(&[5_000, 5_001]).unwrap();
+        certificates_end(folder.path());
+        let placed = again.configure(&[5_000, 5_001], false).unwrap();
         let settings = crate::config::Settings::load(
             Some(&placed[1].folder.join("config.toml")),
             &std::collections::BTreeMap::new(),

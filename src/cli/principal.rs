@@ -90,9 +90,12 @@ impl User {
             Self::CreateKey { name } => {
                 let parent = session.below("users", &name).await?;
                 let request = pb::CreateAccessKeyRequest { parent, validate_only };
-                let key = identity.create_access_key(request).await?.into_inner().access_key.unwrap_or_default();
+                let key = identity.create_access_key(request).await?.into_inner().access_key;
                 let mut rows = Rows::new(&["ACCESS KEY ID", "SECRET ACCESS KEY"]);
-                rows.push([key.access_key_id.into(), key.secret_access_key.into()]);
+                // None is made in a dry run, and none is shown.
+                if let Some(key) = key {
+                    rows.push([key.access_key_id.into(), key.secret_access_key.into()]);
+                }
                 rows.print_one(session.global.output);
             }
             Self::DeleteKey { name, access_key_id } => {

@@ -76,8 +76,9 @@ impl Processes {
     /// Asks every region to drain, waits, and kills what does not.
     pub fn stop(&mut self) {
         for running in &self.0 {
-            // `kill` is asked to ask: the library's own way only kills.
-            let _ = Command::new("kill").arg(running.child.id().to_string()).stderr(Stdio::null()).status();
+            // The shell is asked to ask: the library's own way only kills, and not every PATH has the program `kill`.
+            let ask = ["-c", "kill -TERM \"$1\"", "sh", &running.child.id().to_string()];
+            let _ = Command::new("/bin/sh").args(ask).stderr(Stdio::null()).status();
         }
         let deadline = Instant::now() + DRAIN;
         for running in &mut self.0 {

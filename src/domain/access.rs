@@ -2,11 +2,12 @@
 
 use super::App;
 use crate::authz::eval::Outcome;
+use crate::authz::policy::Kind as PolicyKind;
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, Session};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Object, Repository, RepositoryAddress};
-use crate::names::{Arn, PrincipalKind, PrincipalName, RepositoryRef, SessionName, Tag};
+use crate::names::{AccountId, Arn, PrincipalKind, PrincipalName, RepositoryRef, SessionName, Tag};
 use crate::ops::{Kind, Op};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub struct Explanation {
     pub outcome: Outcome,
     /// The sentence the caller would read, or why it is allowed.
     pub sentence: String,
-    /// The policy and statement that decided, if one did.
+    /// The policy and statement that decided, if one of the asker's account did; else whose it was.
     pub statement: Option<String>,
 }
 
@@ -39,11 +40,17 @@ impl App {
         self.gate.read::<Repository>(ctx, Op::ExplainAccess, &asked).await?;
         let op = operation(action)?;
         let name = PrincipalName::from_arn(principal)?;
+        let (owner, asker) = (name.account, ctx.caller.account());
         let caller = self.as_caller(name, ctx.now).await?;
         let theirs = Ctx { caller, ..ctx.clone() };
         let object = tag.map_or(Object::Whole, Object::Tag);
         let ruling = self.gate.explain::<Repository>(&theirs, op, &RepositoryAddress::of(address, object)).await?;
-        Ok(Explanation { outcome: ruling.outcome, sentence: ruling.sentence, statement: Some(ruling.detail) })
+        let of = ruling.kind.map(|kind| account_of(kind, owner, address.account));
+        let statement = match of {
+            Some(of) if Some(of) != asker => format!("a policy of account {of} decided; ask there which"),
+            Some(_) | None => ruling.detail,
+        };
+        Ok(Explanation { outcome: ruling.outcome, sentence: ruling.sentence, statement: Some(statement) })
     }
 
     /// A principal as it would call; a role by a session without constraints.
@@ -64,6 +71,14 @@ impl App {
             }),
         };
         Ok(Caller::Principal(Arc::new(Principal { name, unique_id: row.unique_id, session })))
+    }
+}
+
+/// Whose a policy of this kind is, that bears on a principal and a resource.
+fn account_of(kind: PolicyKind, principal: AccountId, resource: AccountId) -> AccountId {
+    match kind {
+        PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session | PolicyKind::ServiceControl => principal,
+        PolicyKind::Resource | PolicyKind::Trust | PolicyKind::Key | PolicyKind::ResourceControl => resource,
     }
 }
 

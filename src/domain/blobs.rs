@@ -7,14 +7,16 @@ use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddress};
-use crate::keys::{DataKey, Envelope, Opener, Part};
-use crate::names::{Digest, RepositoryRef, Uid};
+use crate::keys::{DataKey, Envelope, Hashes, Opener, Part};
+use crate::names::{Digest, Profile, RepositoryRef, Uid};
 use crate::ops::Op;
-use crate::store::Tx;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
+use crate::store::claims::ClaimRow;
 use crate::store::images::EdgeKind;
+use crate::store::{self, Apply, Done, Tx};
 use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Segments of 64 KiB that wait between disk and socket for each pull: one read.
@@ -39,6 +41,10 @@ impl Change for DeleteBlob {
     type Out = ();
 
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        if tx.registry(repository.account).await?.is_some_and(|registry| registry.settings.profile == Profile::Ecr) {
+            let text = "this registry answers as Amazon ECR, which deletes no blobs: they go when no image names them";
+            return Err(Error::new(Reason::Unsupported, text).with("allow", "GET, HEAD"));
+        }
         if !tx.link_exists(repository.uid, &self.digest).await? {
             return Err(missing(&self.digest));
         }
@@ -56,6 +62,8 @@ pub(super) struct LinkBlob {
     pub(super) blob: Uid,
     pub(super) key: WrappedKey,
     pub(super) link: LinkRow,
+    /// That the caller brought it, if a caller did.
+    pub(super) claim: Option<ClaimRow>,
     pub(super) now: Timestamp,
 }
 
@@ -72,21 +80,63 @@ impl Change for LinkBlob {
             key: self.key.clone(),
             ..self.link.clone()
         };
+        if let Some(claim) = &self.claim {
+            tx.claim_put(claim).await?;
+        }
         Ok(tx.link_insert(&link, self.now).await?)
     }
 }
 
+/// Keeps a link for a while; nobody's change, and so not the gate's.
+struct KeepLink {
+    repository: Uid,
+    digest: Digest,
+    until: Timestamp,
+}
+
+impl Apply for KeepLink {
+    /// Whether the link is there.
+    type Out = bool;
+    type Error = store::Error;
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<bool>, store::Error> {
+        tx.link_lease(self.repository, &self.digest, self.until, None).await.map(Done::Commit)
+    }
+}
+
 impl App {
-    /// The size of a blob, if the repository holds it.
+    /// The size of a blob, if the repository holds it. Who may upload here is told of a blob that is hidden by its tags
+    /// what it would be told of a missing one, so that a push goes on with the bytes.
     ///
     /// # Errors
     /// When the caller may not, or the repository does not hold it.
     pub async fn head_blob(&self, ctx: &Ctx, address: &RepositoryRef, digest: Digest) -> Result<u64> {
         let asked = RepositoryAddress::of(address, Object::Blob(digest));
-        let mut view = self.gate.read::<Repository>(ctx, Op::BatchCheckLayerAvailability, &asked).await?;
+        let opened = self.gate.read::<Repository>(ctx, Op::BatchCheckLayerAvailability, &asked).await;
+        let mut view = match opened {
+            Err(error) if error.reason == Reason::AccessDenied => {
+                let whole = RepositoryAddress::whole(address);
+                let pushes = self.gate.may::<Repository>(ctx, Op::InitiateLayerUpload, &whole).await;
+                return Err(if pushes { missing(&digest) } else { error });
+            }
+            opened => opened?,
+        };
         let (repository, mut tx) = view.parts();
-        let found = tx.link(repository.uid, &digest).await?;
-        found.map(|(_, blob)| blob.size).ok_or_else(|| missing(&digest))
+        let (link, blob) = tx.link(repository.uid, &digest).await?.ok_or_else(|| missing(&digest))?;
+        let soon = ctx.now.plus(self.settings.link_lease / 2);
+        if link.lease_until < soon && !tx.edge_parent_exists(link.repository, &digest, EdgeKind::Blob).await? {
+            drop(view);
+            self.keep_named(link).await?;
+        }
+        Ok(blob.size)
+    }
+
+    /// Renews the lease of a link that only its lease keeps: what was answered as present can be named a while.
+    async fn keep_named(&self, link: LinkRow) -> Result<()> {
+        let until = self.clock.now().plus(self.settings.link_lease);
+        let change = KeepLink { repository: link.repository, digest: link.digest, until };
+        let kept = self.store.write(Arc::new(change)).await?;
+        if kept { Ok(()) } else { Err(missing(&link.digest)) }
     }
 
     /// Opens a blob for reading.
@@ -119,7 +169,7 @@ impl App {
         let envelope = Envelope {
             account: blob.account,
             blob: blob.uid,
-            digest: blob.digest,
+            hashes: Hashes::of_name(blob.digest, blob.sha256)?,
             size: blob.size,
             css: blob.segment,
             parts: Part::decode_table(&blob.parts)?,
@@ -155,8 +205,9 @@ impl Blob {
     async fn pump(&self, range: Range<u64>, sender: &mpsc::Sender<Result<Bytes>>) -> Result<()> {
         let mut renewal = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for chunk in self.reader.plan(range)? {
-            for piece in self.reader.read(chunk).await? {
+        let mut reading = self.reader.read(range)?;
+        while let Some(pieces) = reading.next().await? {
+            for piece in pieces {
                 let sent = loop {
                     tokio::select! {
                         sent = sender.reserve() => break sent.map(|place| place.send(Ok(piece))),

@@ -56,17 +56,18 @@ impl Apply for Claim {
 }
 
 impl App {
-    /// Makes sure that the store's blobs lie on this node's disk: a second node would answer for what it does not have.
+    /// Makes sure that the store's blobs lie where this node keeps its own, on its disk or in its bucket: another node
+    /// would answer for what it does not have.
     ///
     /// # Errors
-    /// When the store belongs to another node or region.
+    /// When the blobs lie elsewhere, or the store belongs to another region.
     pub async fn claim_node(&self) -> Result<()> {
-        let own = self.blobs.node(self.clock.uid()).await?;
+        let own = self.blobs.place(self.clock.uid()).await?;
         let claim = Claim { node: own, region: self.settings.region.clone(), now: self.clock.now() };
         let (node, region) = self.store.write(Arc::new(claim)).await?;
         if node != own {
             let text = format!(
-                "the blobs of this store lie on the disk of node {node}, this is node {own}; more nodes need blobs in S3"
+                "the blobs of this store lie at {node}, and this node keeps its own at {own}; several nodes need one bucket"
             );
             return Err(Error::invalid("blobs", text));
         }
@@ -76,7 +77,7 @@ impl App {
                 format!("this store is region {region}'s, not {}'s", self.settings.region),
             ));
         }
-        self.node.get_or_init(|| own);
+        self.node.get_or_init(|| if self.blobs.is_shared() { self.clock.uid() } else { own });
         Ok(())
     }
 

@@ -80,14 +80,17 @@ impl PutPrincipal {
 
 impl Change for PutPrincipal {
     type Resource = Directory;
-    type Out = ();
+    /// What the server chose, which a repeated call must hear again: the unique id, and when it was made.
+    type Out = (String, Timestamp);
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<()> {
-        self.put(tx).await
+    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<Self::Out> {
+        self.put(tx).await?;
+        Ok((self.row.unique_id.to_string(), self.row.created_at))
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        format!("{:?}{:?}", self.row.name, self.trust.as_ref().map(Written::text)).into_bytes()
+        let PrincipalRow { name, max_session_secs, .. } = &self.row;
+        format!("{name:?}{max_session_secs}{:?}", self.trust.as_ref().map(Written::text)).into_bytes()
     }
 }
 
@@ -271,8 +274,8 @@ impl App {
             ctx.now,
         )?;
         let row = change.row.clone();
-        self.gate.write(ctx, Op::CreateUser, &account, change).await?;
-        Ok(row)
+        let (unique_id, created_at) = self.gate.write(ctx, Op::CreateUser, &account, change).await?;
+        Ok(PrincipalRow { unique_id: unique_id.into(), created_at, ..row })
     }
 
     /// Makes a role with its trust policy.
@@ -294,10 +297,10 @@ impl App {
         let trust = Written::parse(Kind::Trust, trust_policy)?;
         let name = name.as_str().into();
         let change = self.new_principal(account, PrincipalKind::Role, name, Some(trust), max_session_secs, ctx.now)?;
-        let mut row = change.row.clone();
-        row.trust_policy = Some(trust_policy.to_owned());
-        self.gate.write(ctx, Op::CreateRole, &account, change).await?;
-        Ok(row)
+        let row = change.row.clone();
+        let (unique_id, created_at) = self.gate.write(ctx, Op::CreateRole, &account, change).await?;
+        let trust_policy = Some(trust_policy.to_owned());
+        Ok(PrincipalRow { unique_id: unique_id.into(), created_at, trust_policy, ..row })
     }
 
     /// Removes a user or role with its policies and keys; its sessions end with it.

@@ -7,13 +7,15 @@ use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress};
-use crate::keys::{DataKey, Envelope, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
-use crate::names::{Algorithm, Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
+use crate::keys::{DataKey, Envelope, Hashes, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
+use crate::names::{Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::Tx;
+use crate::store::claims::ClaimRow;
 use crate::store::images::{EdgeKind, ManifestRow, TagRow};
 use crate::store::streams::{self, ImageRef, NewChange};
 use bytes::Bytes;
+use std::collections::HashSet;
 
 /// How a request names an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,31 +86,56 @@ pub(crate) struct SealedManifest {
 }
 
 impl SealedManifest {
-    /// Checks that the repository holds everything the manifest names, and stores it.
-    pub(crate) async fn store(&self, tx: &mut Tx<'_>) -> Result<()> {
+    /// Checks that the repository holds everything the manifest needs, and stores it with these edges.
+    pub(crate) async fn store(&self, tx: &mut Tx<'_>, edges: &[(EdgeKind, Digest)]) -> Result<()> {
+        self.check_complete(tx, edges).await?;
+        self.store_sparse(tx, edges).await
+    }
+
+    /// Stores it whether or not the repository holds what it names.
+    async fn store_sparse(&self, tx: &mut Tx<'_>, edges: &[(EdgeKind, Digest)]) -> Result<()> {
+        Ok(tx.manifest_insert(&self.row, edges).await?)
+    }
+
+    async fn check_complete(&self, tx: &mut Tx<'_>, edges: &[(EdgeKind, Digest)]) -> Result<()> {
         let repository = self.row.repository;
         for digest in &self.blobs {
             if !tx.link_exists(repository, digest).await? {
-                let text =
-                    format!("the manifest names blob {digest}, which this repository does not hold; push it first");
-                return Err(Error::new(Reason::ReferenceNotFound, text).with("digest", digest));
+                return Err(not_held(EdgeKind::Blob, digest));
             }
         }
-        for (kind, digest) in &self.edges {
+        for (kind, digest) in edges {
             if *kind == EdgeKind::Child && !tx.manifest_exists(repository, digest).await? {
-                let text =
-                    format!("the index names manifest {digest}, which this repository does not hold; push it first");
-                return Err(Error::new(Reason::ReferenceNotFound, text).with("digest", digest));
+                return Err(not_held(*kind, digest));
             }
         }
-        Ok(tx.manifest_insert(&self.row, &self.edges).await?)
+        Ok(())
     }
+
+    /// Whether the manifest is of no use without what it names here: a layer that may not be distributed can be missing.
+    fn needs(&self, kind: EdgeKind, digest: &Digest) -> bool {
+        kind != EdgeKind::Blob || self.blobs.contains(digest)
+    }
+}
+
+/// What a pusher hears of something that the repository does not hold, or that is hidden from the pusher.
+fn not_held(kind: EdgeKind, digest: &Digest) -> Error {
+    let what = match kind {
+        EdgeKind::Blob => "manifest names blob",
+        EdgeKind::Child => "index names manifest",
+        EdgeKind::Subject => "manifest's subject is manifest",
+    };
+    let text = format!("the {what} {digest}, which this repository does not hold; push it first");
+    Error::new(Reason::ReferenceNotFound, text).with("digest", digest)
 }
 
 struct PutImage {
     manifest: SealedManifest,
     tag: Option<Tag>,
     origin: String,
+    /// What the caller may not ask for, and so may name only if it brought it here itself.
+    hidden: HashSet<Digest>,
+    claim: ClaimRow,
     now: Timestamp,
 }
 
@@ -119,7 +146,13 @@ impl Change for PutImage {
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
         let digest = self.manifest.row.digest;
         let known = tx.manifest_exists(repository.uid, &digest).await?;
-        self.manifest.store(tx).await?;
+        let edges = self.edges(tx).await?;
+        if repository.takes_sparse_manifests(tx).await? {
+            self.manifest.store_sparse(tx, &edges).await?;
+        } else {
+            self.manifest.store(tx, &edges).await?;
+        }
+        tx.claim_put(&self.claim).await?;
         let tag = match &self.tag {
             Some(tag) => self.set_tag(repository, tx, tag).await?,
             None => None,
@@ -133,6 +166,21 @@ impl Change for PutImage {
 }
 
 impl PutImage {
+    /// The edges of the manifest: those to what the caller may see or has brought here. Nobody comes to see a blob by
+    /// naming it (ADR 0014).
+    async fn edges(&self, tx: &mut Tx<'_>) -> Result<Vec<(EdgeKind, Digest)>> {
+        let ClaimRow { repository, principal, .. } = &self.claim;
+        let mut edges = Vec::with_capacity(self.manifest.edges.len());
+        for (kind, digest) in &self.manifest.edges {
+            if !self.hidden.contains(digest) || tx.claim_stands(*repository, digest, principal, self.now).await? {
+                edges.push((*kind, *digest));
+            } else if self.manifest.needs(*kind, digest) {
+                return Err(not_held(*kind, digest));
+            }
+        }
+        Ok(edges)
+    }
+
     /// Points the tag here; `None` when it did already.
     async fn set_tag(&self, repository: &Repository, tx: &mut Tx<'_>, tag: &Tag) -> Result<Option<(Tag, i64)>> {
         let digest = self.manifest.row.digest;
@@ -161,6 +209,8 @@ async fn append(tx: &mut Tx<'_>, repository: &Repository, image: ImageRef, now: 
 
 struct DeleteImage {
     reference: Reference,
+    /// Until when its blobs can still be named.
+    lease_until: Timestamp,
 }
 
 impl Change for DeleteImage {
@@ -170,7 +220,10 @@ impl Change for DeleteImage {
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
         let gone = match &self.reference {
             Reference::Tag(tag) => tx.tag_delete(repository.uid, tag).await?,
-            Reference::Digest(digest) => tx.manifest_delete(repository.uid, digest).await?,
+            Reference::Digest(digest) => {
+                tx.link_lease_of_manifest(repository.uid, digest, self.lease_until).await?;
+                tx.manifest_delete(repository.uid, digest).await?
+            }
         };
         if gone { Ok(()) } else { Err(missing(&self.reference)) }
     }
@@ -198,7 +251,8 @@ impl App {
         self.gate.check::<Repository>(ctx, Op::PutImage, &asked).await
     }
 
-    /// Stores a manifest, under a tag if the reference is one.
+    /// Stores a manifest, under a tag if the reference is one; `claimed` is the digest it must have, without which it gets
+    /// its SHA-256.
     ///
     /// # Errors
     /// When the caller may not, the manifest cannot be read, its digest is not the one named, or it names something
@@ -208,15 +262,12 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         reference: Reference,
+        claimed: Option<Digest>,
         media_type: Option<MediaType>,
         bytes: Bytes,
     ) -> Result<Pushed> {
         let object = reference.object();
         let repository = self.repository_for_push(ctx, Op::PutImage, address, object.clone()).await?;
-        let claimed = match &reference {
-            Reference::Digest(digest) => Some(*digest),
-            Reference::Tag(_) => None,
-        };
         let raw = RawManifest::new(bytes, media_type, claimed)?;
         let manifest = self.seal_manifest(&repository, &raw, ctx.now).await?;
         let pushed = Pushed { digest: raw.digest, subject: manifest.row.subject };
@@ -225,9 +276,33 @@ impl App {
             Reference::Digest(_) => None,
         };
         let origin = self.origin(repository.account);
-        let change = PutImage { manifest, tag, origin, now: ctx.now };
-        self.gate.write(ctx, Op::PutImage, &RepositoryAddress::of(address, object), change).await?;
+        let asked = RepositoryAddress::of(address, object);
+        let hidden = self.hidden(ctx, &asked, &manifest.edges).await?;
+        let claim = self.claim(ctx, repository.uid, raw.digest)?;
+        let change = PutImage { manifest, tag, origin, hidden, claim, now: ctx.now };
+        self.gate.write(ctx, Op::PutImage, &asked, change).await?;
         Ok(pushed)
+    }
+
+    /// Of what a manifest names, that which no policy lets the caller ask for.
+    async fn hidden(
+        &self,
+        ctx: &Ctx,
+        asked: &RepositoryAddress,
+        edges: &[(EdgeKind, Digest)],
+    ) -> Result<HashSet<Digest>> {
+        let mut view = self.gate.look::<Repository>(ctx, Op::PutImage, asked).await?;
+        let mut hidden = HashSet::new();
+        for (kind, digest) in edges {
+            let object = match kind {
+                EdgeKind::Blob => Object::Blob(*digest),
+                EdgeKind::Child | EdgeKind::Subject => Object::Image(*digest),
+            };
+            if !view.allows(Op::BatchCheckLayerAvailability, object).await? {
+                hidden.insert(*digest);
+            }
+        }
+        Ok(hidden)
     }
 
     /// The registry of an account here, as tags remember who set them.
@@ -242,18 +317,16 @@ impl App {
         raw: &RawManifest,
         now: Timestamp,
     ) -> Result<SealedManifest> {
-        if raw.digest.algorithm() != Algorithm::Sha256 {
-            return Err(Error::invalid("digest", "images are stored under their SHA-256; push by that, or by tag"));
-        }
         let manifest = Manifest::parse(raw)?;
         let branch = self.current_branch(repository).await?;
         let (data_key, uid) = (DataKey::random()?, self.clock.uid());
-        let (sealed, sealing) = seal_bytes(&data_key, repository.account, uid, &raw.bytes)?;
+        let (sealed, sealing) = seal_bytes(&data_key, repository.account, uid, &raw.bytes, raw.digest.algorithm())?;
         let key = keyring::wrap(&branch, repository.branch_version, &data_key, repository, uid, sealing.commit())?;
         let size = raw.bytes.len() as u64;
         let row = ManifestRow {
             repository: repository.uid,
             digest: raw.digest,
+            sha256: sealing.hashes().beside_name(),
             media_type: raw.media_type.clone(),
             artifact_type: manifest.artifact_type.as_ref().map(ToString::to_string),
             annotations: manifest.annotations.as_ref().map(|raw| raw.get().to_owned()),
@@ -314,7 +387,7 @@ impl App {
         let envelope = Envelope {
             account: repository.account,
             blob: row.uid,
-            digest: row.digest,
+            hashes: Hashes::of_name(row.digest, row.sha256)?,
             size: row.size,
             css: SEGMENT_SIZE,
             parts: Part::decode_table(&row.parts)?,
@@ -329,29 +402,8 @@ impl App {
     /// When the caller may not, or there is none.
     pub async fn delete_image(&self, ctx: &Ctx, address: &RepositoryRef, reference: Reference) -> Result<()> {
         let asked = RepositoryAddress::of(address, reference.object());
-        self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteImage { reference }).await
-    }
-
-    /// Up to `limit` tags after one, in order; only those the caller may see.
-    ///
-    /// # Errors
-    /// When the caller may not list, or there is no such repository.
-    pub async fn list_tags(&self, ctx: &Ctx, address: &RepositoryRef, after: &str, limit: u32) -> Result<Vec<Tag>> {
-        let asked = RepositoryAddress::of(address, Object::AnyTag);
-        let mut view = self.gate.read::<Repository>(ctx, Op::ListImages, &asked).await?;
-        let (mut visible, mut after) = (Vec::new(), after.to_owned());
-        loop {
-            let (repository, mut tx) = view.parts();
-            let page: Vec<Tag> =
-                tx.tag_list(repository.uid, &after, limit).await?.into_iter().map(|row| row.tag).collect();
-            let Some(last) = page.last().map(ToString::to_string) else { return Ok(visible) };
-            visible.extend(view.visible_tags(page).await?);
-            visible.truncate(limit as usize);
-            if visible.len() == limit as usize {
-                return Ok(visible);
-            }
-            after = last;
-        }
+        let lease_until = self.clock.now().plus(self.settings.link_lease);
+        self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteImage { reference, lease_until }).await
     }
 
     /// A page of images after a digest, with the tags the caller may see.
@@ -377,29 +429,6 @@ impl App {
             images.push(Listed { manifest, tags });
         }
         Ok(Page { images, kms_key, next })
-    }
-
-    /// The manifests that name another as their subject and that the caller may read.
-    ///
-    /// # Errors
-    /// When the caller may not, or there is no such repository.
-    pub async fn list_referrers(
-        &self,
-        ctx: &Ctx,
-        address: &RepositoryRef,
-        subject: Digest,
-    ) -> Result<Vec<ManifestRow>> {
-        let asked = RepositoryAddress::of(address, Object::Image(subject));
-        let mut view = self.gate.read::<Repository>(ctx, Op::ListImageReferrers, &asked).await?;
-        let (repository, mut tx) = view.parts();
-        let rows = tx.referrer_list(repository.uid, &subject).await?;
-        let mut visible = Vec::with_capacity(rows.len());
-        for row in rows {
-            if view.allows_object(Object::Image(row.digest)).await? {
-                visible.push(row);
-            }
-        }
-        Ok(visible)
     }
 }
 

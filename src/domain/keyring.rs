@@ -4,26 +4,29 @@ use super::App;
 use crate::authz::permit::Allowed;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Keyring, Repository};
-use crate::keys::{self, BranchKey, Context, DataKey, KeyInfo, Link, WrappedBranchKey};
+use crate::gate::{Change, Key, KeyAddress, Keyring, Repository, Resource};
+use crate::keys::{self, BranchKey, Context, DataKey, KeyInfo, KeyState, Link, Refusal, WrappedBranchKey};
 use crate::names::{AccountId, Arn, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::blobs::WrappedKey;
 use crate::store::repositories::{BranchKeyRow, RepositoryRow};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
+/// In the place of a key's id, where a key would be made and nothing is to be changed.
+pub const UNMADE: &str = "key/unmade";
 /// What the default key of an account's registry is called.
 const DEFAULT_KEY: &str = "default key of the account's registry";
 
 /// Nothing to change in the store: the KMS keeps the key. The gate still authorizes and audits.
-struct Noted;
+struct Noted<R>(PhantomData<fn() -> R>);
 
-impl Change for Noted {
-    type Resource = Keyring;
+impl<R: Resource> Change for Noted<R> {
+    type Resource = R;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<Keyring>, _: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<R>, _: &mut Tx<'_>) -> Result<()> {
         Ok(())
     }
 }
@@ -37,8 +40,17 @@ impl App {
         if description.chars().count() > 256 {
             return Err(Error::invalid("description", "at most 256 characters"));
         }
-        self.gate.write(ctx, Op::CreateKey, &account, Noted).await?;
+        self.gate.write(ctx, Op::CreateKey, &account, Noted::<Keyring>(PhantomData)).await?;
+        if ctx.mutation.validate_only {
+            let (arn, description) = (self.unmade(account), description.to_owned());
+            return Ok(KeyInfo { arn, state: KeyState::Enabled, description, created_at: ctx.now });
+        }
         Ok(self.kms.create_key(account, &self.settings.region, description).await?)
+    }
+
+    /// Stands for a key that is not made, because nothing is to be changed.
+    fn unmade(&self, account: AccountId) -> Arn {
+        Arn::new("kms", self.settings.region.as_str(), Some(account), UNMADE)
     }
 
     /// An account's KMS keys.
@@ -55,10 +67,20 @@ impl App {
     /// # Errors
     /// When the caller may not, the key is missing, or the KMS does not answer.
     pub async fn set_key_enabled(&self, ctx: &Ctx, account: AccountId, key: &Arn, enabled: bool) -> Result<KeyInfo> {
-        self.gate.write(ctx, Op::SetKeyState, &account, Noted).await?;
-        if key.account() != Some(account) {
-            let text = format!("account {account} has no key {key}");
-            return Err(Error::new(Reason::NotFound, text).with("key", key));
+        let op = if enabled { Op::EnableKey } else { Op::DisableKey };
+        let address = KeyAddress { account, key: key.clone() };
+        self.gate.look::<Key>(ctx, op, &address).await?;
+        if !self.kms.belongs_to(key, account).await? {
+            return Err(Key::missing(&address, ctx));
+        }
+        let found = match self.kms.describe_key(key).await {
+            Err(keys::Error::Kms { refusal: Refusal::NotFound, .. }) => return Err(Key::missing(&address, ctx)),
+            found => found?,
+        };
+        self.gate.write(ctx, op, &address, Noted::<Key>(PhantomData)).await?;
+        if ctx.mutation.validate_only {
+            let state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
+            return Ok(KeyInfo { state, ..found });
         }
         self.kms.set_enabled(key, enabled).await?;
         self.branches.forget_key(key);
@@ -66,20 +88,35 @@ impl App {
     }
 
     /// The KMS key for a new repository: the one asked for, else the account's default, made when it is missing.
-    pub(super) async fn key_for(&self, account: AccountId, asked: Option<Arn>, default: Option<Arn>) -> Result<Arn> {
-        let Some(key) = asked.or(default) else {
-            return Ok(self.kms.create_key(account, &self.settings.region, DEFAULT_KEY).await?.arn);
-        };
-        if key.account() != Some(account) || key.region() != self.settings.region.as_str() {
-            let text = format!("{key} is not a key of account {account} in {}", self.settings.region);
-            return Err(Error::invalid("kms_key_arn", text));
+    pub(super) async fn key_for(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        asked: Option<Arn>,
+        default: Option<Arn>,
+    ) -> Result<Arn> {
+        let region = &self.settings.region;
+        match (asked, default) {
+            (Some(key), _) => {
+                if key.region() != region.as_str() || !self.kms.belongs_to(&key, account).await? {
+                    let text = format!("{key} is not a key of account {account} in {region}");
+                    return Err(Error::invalid("kms_key_arn", text));
+                }
+                self.kms.describe_key(&key).await?;
+                Ok(key)
+            }
+            // It was asked for or made when the account's first repository was.
+            (None, Some(key)) => Ok(key),
+            (None, None) if ctx.mutation.validate_only => Ok(self.unmade(account)),
+            (None, None) => Ok(self.kms.create_key(account, region, DEFAULT_KEY).await?.arn),
         }
-        self.kms.describe_key(&key).await?;
-        Ok(key)
     }
 
     /// A new branch key for a repository, wrapped by its KMS key.
     pub(super) async fn new_branch(&self, key: &Arn, repository: &RepositoryRef) -> Result<BranchKeyRow> {
+        if key.resource() == UNMADE {
+            return Ok(BranchKeyRow { version: 1, kms_key: key.clone(), wrapped: Vec::new() });
+        }
         let (_, wrapped) = self.kms.generate_data_key(key, &context(repository)).await?;
         Ok(BranchKeyRow { version: 1, kms_key: key.clone(), wrapped })
     }

@@ -11,6 +11,7 @@ pub mod follow;
 pub mod grants;
 pub mod images;
 pub mod keyring;
+pub mod lists;
 pub mod manifest;
 pub mod policies;
 pub mod registries;
@@ -37,14 +38,16 @@ use std::time::Duration;
 pub struct Settings {
     /// The region this server is.
     pub region: Region,
-    /// Whether new registries make repositories on push.
-    pub create_on_push: bool,
+    /// The settings of new registries.
+    pub registry: crate::store::registries::Settings,
     /// Shards of a new registry's change stream: 1 on SQLite, 16 on PostgreSQL (decision 27).
     pub shards: u32,
     /// How long an upload without progress is kept; registries commonly allow a day.
     pub upload_ttl: Duration,
     /// How long a blob stays without a manifest that names it.
     pub link_lease: Duration,
+    /// How long an object that nothing links is kept for those who are reading it.
+    pub collect_grace: Duration,
     /// Where clients reach this region, as printed in repository addresses.
     pub endpoint: String,
 }
@@ -98,7 +101,22 @@ impl App {
     /// Writes the audit rows that wait, and lets go of the store; what is asked after it is refused.
     pub async fn close(&self) {
         self.gate.flush().await;
+        match self.audit_rows_lost() {
+            0 => {}
+            rows => tracing::warn!(rows, "audit rows were lost since the start"),
+        }
         self.store.clone().close().await;
+    }
+
+    /// Writes the audit rows of reads and refusals that wait.
+    pub async fn flush_audit(&self) {
+        self.gate.flush().await;
+    }
+
+    /// Audit rows of reads and refusals that were lost since the start.
+    #[must_use]
+    pub fn audit_rows_lost(&self) -> u64 {
+        self.gate.audit_loss().rows
     }
 
     /// The node that this is, once it has claimed its store.

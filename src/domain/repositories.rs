@@ -79,7 +79,7 @@ impl Change for SetPolicy {
             None if repository.policy.is_none() => {
                 let text =
                     format!("Repository policy does not exist for the repository with name '{}'", repository.name);
-                return Err(Error::new(Reason::NotFound, text));
+                return Err(Error::new(Reason::NotFound, text).with("policy", &repository.name));
             }
             None => None,
         };
@@ -91,7 +91,49 @@ impl Change for SetPolicy {
     }
 }
 
+struct SetSparse {
+    sparse: Option<bool>,
+}
+
+impl Change for SetSparse {
+    type Resource = Repository;
+    type Out = RepositoryRow;
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<RepositoryRow> {
+        tx.repository_sparse_set(repository.uid, self.sparse).await?;
+        Ok(RepositoryRow { sparse_manifests: self.sparse, ..repository.row.clone() })
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        format!("{:?}", self.sparse).into_bytes()
+    }
+}
+
+impl Repository {
+    /// Whether a manifest may name blobs and manifests that are not here.
+    pub(super) async fn takes_sparse_manifests(&self, tx: &mut Tx<'_>) -> Result<bool> {
+        if let Some(own) = self.sparse_manifests {
+            return Ok(own);
+        }
+        Ok(tx.registry(self.account).await?.is_some_and(|registry| registry.settings.sparse_manifests))
+    }
+}
+
 impl App {
+    /// Chooses whether a repository takes manifests that name what it does not hold; `None` leaves it to the registry.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is no such repository.
+    pub async fn set_sparse_manifests(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        sparse: Option<bool>,
+    ) -> Result<RepositoryRow> {
+        let asked = RepositoryAddress::whole(address);
+        self.gate.write(ctx, Op::PutRepositorySettings, &asked, SetSparse { sparse }).await
+    }
+
     /// Makes a repository under the account's key or the one asked for.
     ///
     /// # Errors
@@ -103,8 +145,9 @@ impl App {
         key: Option<Arn>,
     ) -> Result<RepositoryRow> {
         let asked = RepositoryAddress::whole(address);
-        let mut view = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await?;
-        let (_, mut tx) = view.parts();
+        self.gate.look::<NewRepository>(ctx, Op::CreateRepository, &asked).await?;
+        let mut snapshot = self.store.snapshot().await?;
+        let mut tx = snapshot.tx();
         if ctx.mutation.request_id.is_none() && tx.repository(address.account, &address.name).await?.is_some() {
             let text = format!(
                 "The repository with name '{}' already exists in the registry with id '{}'",
@@ -113,9 +156,9 @@ impl App {
             return Err(Error::new(Reason::AlreadyExists, text).with("repository", &address.name));
         }
         let registry = tx.registry(address.account).await?;
-        drop(view);
+        drop(snapshot);
         let default = registry.as_ref().and_then(|registry| registry.kms_key.clone());
-        let key = self.key_for(address.account, key, default).await?;
+        let key = self.key_for(ctx, address.account, key, default).await?;
         let branch = self.new_branch(&key, address).await?;
         let row = RepositoryRow {
             uid: self.clock.uid(),
@@ -123,6 +166,7 @@ impl App {
             name: address.name.clone(),
             kms_key: key,
             branch_version: branch.version,
+            sparse_manifests: None,
             policy: None,
             created_at: ctx.now,
         };
@@ -174,7 +218,7 @@ impl App {
         let view = self.gate.read::<Repository>(ctx, Op::GetRepositoryPolicy, &asked).await?;
         view.allowed().policy.as_ref().map(|policy| policy.text.clone()).ok_or_else(|| {
             let text = format!("Repository policy does not exist for the repository with name '{}'", address.name);
-            Error::new(Reason::NotFound, text)
+            Error::new(Reason::NotFound, text).with("policy", &address.name)
         })
     }
 
@@ -215,7 +259,7 @@ impl App {
         object: Object,
     ) -> Result<Allowed<Repository>> {
         let asked = RepositoryAddress::of(address, object);
-        let missing = match self.gate.read::<Repository>(ctx, op, &asked).await {
+        let missing = match self.gate.look::<Repository>(ctx, op, &asked).await {
             Ok(view) => return Ok(view.into_allowed()),
             Err(error) if error.reason == Reason::RepositoryNotFound => error,
             Err(error) => return Err(error),
@@ -229,15 +273,14 @@ impl App {
             Err(error) if error.reason == Reason::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        Ok(self.gate.read::<Repository>(ctx, op, &asked).await?.into_allowed())
+        Ok(self.gate.look::<Repository>(ctx, op, &asked).await?.into_allowed())
     }
 
     async fn creates_on_push(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<bool> {
         let asked = RepositoryAddress::whole(address);
-        let Ok(mut view) = self.gate.read::<NewRepository>(ctx, Op::CreateRepository, &asked).await else {
+        if self.gate.look::<NewRepository>(ctx, Op::CreateRepository, &asked).await.is_err() {
             return Ok(false);
-        };
-        let registry = view.parts().1.registry(address.account).await?;
-        Ok(registry.map_or(self.settings.create_on_push, |registry| registry.create_on_push))
+        }
+        self.makes_on_push(address).await
     }
 }

@@ -1,7 +1,9 @@
 //! Sweeping: uploads whose time is over, links whose lease is, objects that nothing links, answers nobody will ask for.
 //!
-//! Each step is safe to repeat and safe to be cut anywhere: files go before the rows that name them, and an object is
-//! condemned, so that no link can be added to it, before its file goes.
+//! Each step is safe to repeat and safe to be cut anywhere: files go before the rows that name them. An object is
+//! condemned, so that no link can be added to it, and goes when its grace is over. A digest that was answered as present
+//! stays nameable for half a lease at least: deleting a manifest leases its blobs, and so does asking for one that has
+//! neither manifest nor much time left.
 
 use super::App;
 use crate::clock::Timestamp;
@@ -23,8 +25,12 @@ pub struct Swept {
     pub uploads: usize,
     /// Links without a manifest whose lease was over.
     pub links: u64,
-    /// Objects removed.
+    /// Objects that nothing links any more, and to which no link will be added.
+    pub condemned: u64,
+    /// Condemned objects whose grace was over and that were removed.
     pub objects: usize,
+    /// Plaintext bytes of these.
+    pub bytes: u64,
 }
 
 struct Links {
@@ -32,15 +38,16 @@ struct Links {
 }
 
 impl Apply for Links {
-    type Out = (u64, Vec<(crate::names::AccountId, Uid)>);
+    /// Links removed, objects condemned.
+    type Out = (u64, u64);
     type Error = store::Error;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<Self::Out>, store::Error> {
         let links = tx.link_sweep(self.now).await?;
-        let condemned = tx.blob_condemn(self.now, ROUND).await?;
+        let condemned = tx.blob_condemn(self.now).await?;
+        tx.claim_sweep(self.now).await?;
         tx.session_sweep(self.now).await?;
-        let old = self.now.micros().saturating_sub(i64::try_from(ANSWERS_KEPT.as_micros()).unwrap_or(i64::MAX));
-        tx.answer_sweep(Timestamp::from_micros(old)).await?;
+        tx.answer_sweep(self.now.minus(ANSWERS_KEPT)).await?;
         Ok(Done::Commit((links, condemned)))
     }
 }
@@ -90,12 +97,14 @@ impl App {
             self.store.write(Arc::new(ForgetUpload(upload))).await?;
             swept.uploads += 1;
         }
-        let (links, condemned) = self.store.write(Arc::new(Links { now })).await?;
-        swept.links = links;
-        for (account, object) in condemned {
+        (swept.links, swept.condemned) = self.store.write(Arc::new(Links { now })).await?;
+        // Whoever began to read an object before it was condemned has the grace to end.
+        let due = now.minus(self.settings.collect_grace);
+        for (account, object, size) in self.store.snapshot().await?.tx().blob_condemned(due, ROUND).await? {
             self.blobs.remove(account, object).await?;
             self.store.write(Arc::new(ForgetBlob(object))).await?;
             swept.objects += 1;
+            swept.bytes += size;
         }
         Ok(swept)
     }

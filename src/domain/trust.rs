@@ -10,8 +10,8 @@ use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, Session};
 use crate::domain::policies::Written;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Directory, Registry, Role, RoleAddress};
-use crate::identity::proof::Expected;
+use crate::gate::{Change, Directory, Identified, Registry, Role, RoleAddress};
+use crate::identity::proof::{Expected, claimed_key};
 use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TemporaryCredentials, TokenKeys};
 use crate::names::{AccountId, Arn, PageSize, PrincipalKind, PrincipalName, SessionName, Uid};
 use crate::ops::Op;
@@ -36,6 +36,9 @@ const CHAINED_MAX: Duration = Duration::from_secs(3_600);
 const SESSION_POLICY_MAX: usize = 2_048;
 /// Session policies of one session.
 const SESSION_POLICIES_MAX: usize = 10;
+
+/// How the audit names somebody who showed what nobody believes.
+const UNPROVEN: &str = "unproven";
 
 /// A token with its end.
 #[derive(Debug)]
@@ -173,23 +176,58 @@ impl App {
         identity::from_token(text, allowed, self, &*self.token_keys()?, self.clock.now()).await
     }
 
+    /// The caller of what a request shows, for an operation; nobody if it shows nothing.
+    ///
+    /// # Errors
+    /// As [`App::caller_of_token`], or what was wrong with the credential's form; audited.
+    pub async fn identify(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        shown: Result<Option<Secret<String>>, identity::Error>,
+        allowed: &[Kind],
+    ) -> Result<Caller> {
+        let (holder, believed) = match shown {
+            Ok(None) => return Ok(Caller::Anonymous),
+            Ok(Some(text)) => {
+                let holder = self.token_keys()?.holder(text.expose());
+                (holder, self.caller_of_token(text.expose(), allowed).await)
+            }
+            Err(error) => (None, Err(error.into())),
+        };
+        believed.inspect_err(|error| self.gate.unbelieved(ctx, op, holder.as_deref().unwrap_or(UNPROVEN), error))
+    }
+
+    /// What a call without credentials is answered where they are needed; audited.
+    #[must_use]
+    pub fn unidentified(&self, ctx: &Ctx, op: Op, text: &'static str) -> Error {
+        let error = Error::new(Reason::CallerUnknown, text);
+        self.gate.unbelieved(ctx, op, &Caller::Anonymous.display(), &error);
+        error
+    }
+
     /// Exchanges a presigned `GetCallerIdentity` for a bearer token.
     ///
     /// # Errors
     /// When the proof is not for this region, or cannot be believed; the metadata name region and organization, so
     /// that a client knows what to sign.
-    pub async fn exchange_token(&self, presigned_url: &str, endpoints: &[Endpoint]) -> Result<(Token, Arc<Principal>)> {
+    pub async fn exchange_token(
+        &self,
+        ctx: &Ctx,
+        presigned_url: &str,
+        endpoints: &[Endpoint],
+    ) -> Result<(Token, Arc<Principal>)> {
         let keys = self.token_keys()?;
-        let now = self.clock.now();
         let organization = keys.organization();
         let expected = Expected { endpoints, region: &self.settings.region, organization };
-        let caller = identity::from_proof(presigned_url, &expected, &self.proofs, self, &keys, now).await;
-        let caller =
-            caller.map_err(|error| error.with("organization", organization).with("region", &self.settings.region))?;
-        let Caller::Principal(principal) = caller else {
-            return Err(Error::new(Reason::CallerUnknown, "a proof names a user or a role session"));
-        };
-        let token = self.token_for(&principal, Kind::Bearer, BEARER_TTL, now)?;
+        let proven = identity::from_proof(presigned_url, &expected, &self.proofs, self, &keys, ctx.now).await;
+        let caller = proven.map_err(|error| {
+            self.gate.unbelieved(ctx, Op::ExchangeToken, &claimed(presigned_url), &error);
+            error.with("organization", organization).with("region", &self.settings.region)
+        })?;
+        let ctx = Ctx { caller, ..ctx.clone() };
+        let principal = self.identified(&ctx, Op::ExchangeToken).await?;
+        let token = self.token_for(&principal, Kind::Bearer, BEARER_TTL, ctx.now)?;
         Ok((token, principal))
     }
 
@@ -206,15 +244,11 @@ impl App {
     /// A bearer token for the registry's HTTP surface, within a scope.
     ///
     /// # Errors
-    /// When the constraints do not fit a token.
-    pub fn scoped_token(
-        &self,
-        principal: &Principal,
-        scope: Option<Vec<crate::ctx::Scope>>,
-        now: Timestamp,
-    ) -> Result<Token> {
-        let mut narrowed = principal.clone();
-        let mut session = self.session_of(principal, Duration::from_secs(300), now);
+    /// When the caller is nobody, or the constraints do not fit a token.
+    pub async fn scoped_token(&self, ctx: &Ctx, scope: Option<Vec<crate::ctx::Scope>>) -> Result<Token> {
+        let (principal, now) = (self.identified(ctx, Op::ExchangeToken).await?, ctx.now);
+        let mut narrowed = Principal::clone(&principal);
+        let mut session = self.session_of(&principal, Duration::from_secs(300), now);
         session.scope = match (session.scope.take(), scope) {
             (Some(bound), Some(asked)) => Some(asked.into_iter().filter(|entry| bound.contains(entry)).collect()),
             (bound, asked) => asked.or(bound),
@@ -234,7 +268,7 @@ impl App {
         let policies = checked_policies(&request.policies)?;
         let AssumeRole { role, session_name, external_id, .. } = request;
         let address = RoleAddress { role: role.clone(), session_name: session_name.to_string(), external_id };
-        let unique_id = self.gate.look::<Role>(ctx, Op::AssumeRole, &address).await?.0.unique_id.clone();
+        let unique_id = self.gate.look::<Role>(ctx, Op::AssumeRole, &address).await?.allowed().0.unique_id.clone();
         let session = Session {
             id: self.clock.uid(),
             name: Some(session_name.clone()),
@@ -276,12 +310,17 @@ impl App {
     /// Who the caller is.
     ///
     /// # Errors
-    /// When it is nobody.
-    pub fn caller_identity(&self, ctx: &Ctx) -> Result<Arc<Principal>> {
-        caller(ctx)
+    /// When it is nobody, or no longer somebody.
+    pub async fn caller_identity(&self, ctx: &Ctx) -> Result<Arc<Principal>> {
+        self.identified(ctx, Op::GetCallerIdentity).await
     }
 
-    /// A page of an account's sessions issued here before a moment, newest first.
+    /// The caller of an operation that is about nobody else.
+    async fn identified(&self, ctx: &Ctx, op: Op) -> Result<Arc<Principal>> {
+        Ok(self.gate.read::<Identified>(ctx, op, &ctx.caller).await?.allowed().0.clone())
+    }
+
+    /// A page of an account's sessions issued here, newest first, from the one before this.
     ///
     /// # Errors
     /// When the caller may not.
@@ -289,9 +328,10 @@ impl App {
         &self,
         ctx: &Ctx,
         account: AccountId,
-        before: Timestamp,
+        before: Option<(Timestamp, Uid)>,
         size: PageSize,
     ) -> Result<Vec<SessionRow>> {
+        let before = before.unwrap_or((Timestamp::from_micros(i64::MAX), Uid::from_bytes([u8::MAX; 16])));
         let mut view = self.gate.read::<Directory>(ctx, Op::ListSessions, &account).await?;
         Ok(view.parts().1.session_list(account, before, size).await?)
     }
@@ -328,6 +368,15 @@ impl App {
                 source_identity: None,
             },
         }
+    }
+}
+
+/// How the audit names the caller of a proof that was not believed: by the key it claims, if it claims one.
+fn claimed(presigned_url: &str) -> String {
+    match claimed_key(presigned_url) {
+        Some(key) => format!("{UNPROVEN}:{key}"),
+        None if presigned_url.is_empty() => Caller::Anonymous.display(),
+        None => UNPROVEN.to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! synced and its row is committed; a blob after its file, its folder and the database are synced, in this order.
 
 mod changes;
+mod mount;
 
 use self::changes::{AdvanceUpload, CancelUpload, CompleteUpload, StartUpload};
 use super::blobs::LinkBlob;
@@ -14,9 +15,10 @@ use crate::ctx::{Caller, Ctx};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Gate, Object, Repository, RepositoryAddress};
 use crate::keys::{self, BranchKey, DataKey, Part, RootKey, SEGMENT_SIZE, Sealer, UploadWrap};
-use crate::names::{AccountId, Digest, RepositoryRef, Uid};
+use crate::names::{AccountId, Algorithm, Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
+use crate::store::claims::ClaimRow;
 use crate::store::uploads::{Progress, UploadRow};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -82,23 +84,26 @@ pub(crate) struct Received {
 }
 
 impl App {
-    /// Opens an upload, or mounts a blob that the caller may read from another repository.
+    /// Opens an upload, or mounts a blob that the caller may read from another repository, or from any of the registry;
+    /// `named` is the algorithm of the digest to come, as far as the caller knows it.
     ///
     /// # Errors
-    /// When the caller may not push here, or the repository is missing. A mount that cannot be is no error.
+    /// When the caller may not push here, or the repository is missing. A mount that cannot be is no error, but for a
+    /// token that was not asked for its source.
     pub async fn start_upload(
         self: &Arc<Self>,
         ctx: &Ctx,
         address: &RepositoryRef,
-        mount: Option<(Digest, RepositoryRef)>,
+        named: Algorithm,
+        mount: Option<(Digest, Option<RepositoryRef>)>,
     ) -> Result<Started> {
         let repository = self.repository_for_push(ctx, Op::InitiateLayerUpload, address, Object::Whole).await?;
         if let Some((digest, from)) = mount
-            && self.mount(ctx, &repository, digest, &from).await.unwrap_or(false)
+            && self.mounted(ctx, &repository, digest, from.as_ref()).await?
         {
             return Ok(Started::Mounted(digest));
         }
-        self.new_upload(ctx, CLIENT, &repository, None).await.map(Started::Upload)
+        self.new_upload(ctx, CLIENT, &repository, named, None).await.map(Started::Upload)
     }
 
     /// Opens an upload in a repository; `digest` when it is known in advance.
@@ -107,6 +112,7 @@ impl App {
         ctx: &Ctx,
         ops: Ops,
         repository: &Repository,
+        named: Algorithm,
         digest: Option<Digest>,
     ) -> Result<Uid> {
         let branch = self.current_branch(repository).await?;
@@ -121,6 +127,7 @@ impl App {
             size: 0,
             parts: Vec::new(),
             hash_state: Vec::new(),
+            sha512: named == Algorithm::Sha512,
             digest,
             expires_at: self.clock.now().plus(self.settings.upload_ttl),
         };
@@ -136,9 +143,9 @@ impl App {
     /// When the caller may not push here, or the upload is not the caller's.
     pub async fn upload_offset(&self, ctx: &Ctx, address: &RepositoryRef, uid: Uid) -> Result<u64> {
         let asked = RepositoryAddress::whole(address);
-        let mut view = self.gate.read::<Repository>(ctx, Op::UploadLayerPart, &asked).await?;
-        let (repository, mut tx) = view.parts();
-        Ok(own_upload(ctx, tx.upload(repository.uid, uid).await?, uid)?.size)
+        let repository = self.gate.look::<Repository>(ctx, Op::UploadLayerPart, &asked).await?.into_allowed();
+        let row = self.store.snapshot().await?.tx().upload(repository.uid, uid).await?;
+        Ok(own_upload(ctx, row, uid)?.size)
     }
 
     /// Adds a body to an upload; the answer is how many bytes are durable then.
@@ -204,7 +211,7 @@ impl App {
         uid: Uid,
     ) -> Result<Open> {
         let asked = RepositoryAddress::whole(address);
-        let repository = self.gate.read::<Repository>(ctx, ops.part, &asked).await?.into_allowed();
+        let repository = self.gate.look::<Repository>(ctx, ops.part, &asked).await?.into_allowed();
         let writing = self.writing(uid).ok_or_else(|| {
             Error::new(Reason::Throttled, format!("upload {uid} is being written by another request; wait for it"))
         })?;
@@ -235,6 +242,7 @@ impl App {
         let mut ledger = Ledger::new(self, ctx, ops, &open, told);
         let mut batch = next_batch(&mut body).await?;
         while !batch.is_empty() {
+            writer.ready().await?;
             let writing = open.writing.clone();
             let sealing: JoinHandle<Result<(Writer, Option<Unsynced>)>> = tokio::task::spawn_blocking(move || {
                 let full = writer.write(&batch)?;
@@ -257,7 +265,8 @@ impl App {
     fn sealer(&self, open: &Open, parts: &[Part]) -> Result<Sealer> {
         let (account, blob, state) = (open.repository.account, open.row.blob, &open.row.hash_state);
         if state.is_empty() {
-            return Ok(Sealer::new(&open.data_key, account, blob));
+            let named = if open.row.sha512 { Algorithm::Sha512 } else { Algorithm::Sha256 };
+            return Ok(Sealer::new(&open.data_key, account, blob, named));
         }
         let state = self.root.open(HASH_STATE, open.row.uid.bytes(), state)?;
         Ok(Sealer::resume(&open.data_key, account, blob, state.expose(), parts.to_vec())?)
@@ -269,6 +278,7 @@ impl App {
         if writer.size() == durable {
             return Ok(durable);
         }
+        writer.ready().await?;
         let ended = kept(&open.writing, crate::blobs::blocking(move || writer.end())).await?;
         let mut ledger = Ledger::new(self, ctx, ops, &open, None);
         ledger.durable = durable;
@@ -287,10 +297,11 @@ impl App {
         digest: Digest,
         source: Option<AccountId>,
     ) -> Result<()> {
-        let Received { open, mut writer, .. } = received;
+        let Received { open, writer, .. } = received;
         let account = open.repository.account;
-        let writer = kept(&open.writing, crate::blobs::blocking(move || writer.end().map(|_| writer))).await?;
-        let verified = match self.blobs.finish(account, open.row.blob, writer, digest).await {
+        let (blobs, object) = (self.blobs.clone(), open.row.blob);
+        let finishing = async move { blobs.finish(account, object, writer, digest).await };
+        let verified = match kept(&open.writing, finishing).await {
             Ok(verified) => verified,
             Err(error) if error.reason == Reason::DigestMismatch => {
                 self.drop_upload(ctx, ops, open).await?;
@@ -298,7 +309,8 @@ impl App {
             }
             Err(error) => return Err(error),
         };
-        let change = self.completion(&open, &verified, source).await?;
+        let claim = source.is_none().then(|| self.claim(ctx, open.repository.uid, digest)).transpose()?;
+        let change = self.completion(&open, &verified, source, claim).await?;
         let asked = RepositoryAddress::of(&open.repository.address, Object::Whole);
         let (gate, ctx) = (self.gate.clone(), ctx.clone());
         kept(&open.writing, async move { gate.write(&ctx, ops.complete, &asked, change).await }).await
@@ -309,6 +321,7 @@ impl App {
         open: &Open,
         verified: &VerifiedBlob,
         source: Option<AccountId>,
+        claim: Option<ClaimRow>,
     ) -> Result<CompleteUpload> {
         let repository = &open.repository;
         let sealing = verified.sealing();
@@ -322,6 +335,7 @@ impl App {
             account: verified.account(),
             kms_key: repository.kms_key.clone(),
             digest: sealing.digest(),
+            sha256: sealing.hashes().beside_name(),
             size: sealing.size(),
             segment: SEGMENT_SIZE,
             parts: Part::encode_table(sealing.parts()),
@@ -337,7 +351,7 @@ impl App {
             lease_until: now.plus(self.settings.link_lease),
         };
         let elsewhere = self.same_content(repository, &blob.digest, &link).await?;
-        Ok(CompleteUpload { uid: open.row.uid, blob, link, elsewhere })
+        Ok(CompleteUpload { uid: open.row.uid, blob, link, claim, elsewhere })
     }
 
     /// A link to the same content that the account holds under the same key, if its branch key is at hand
@@ -372,7 +386,20 @@ impl App {
             keyring::unwrap(other_branch, &other.key, other_address, other.repository, blob.uid, &blob.commitment)?;
         let branch = self.current_branch(repository).await?;
         let key = keyring::wrap(&branch, repository.branch_version, &data_key, repository, blob.uid, &blob.commitment)?;
-        Ok(LinkBlob { digest: blob.digest, blob: blob.uid, key, link: link.clone(), now: self.clock.now() })
+        Ok(LinkBlob {
+            digest: blob.digest,
+            blob: blob.uid,
+            key,
+            link: link.clone(),
+            claim: None,
+            now: self.clock.now(),
+        })
+    }
+
+    /// That the caller has brought these bytes into a repository, and so may name them in a manifest.
+    pub(crate) fn claim(&self, ctx: &Ctx, repository: Uid, digest: Digest) -> Result<ClaimRow> {
+        let expires_at = self.clock.now().plus(self.settings.link_lease);
+        Ok(ClaimRow { repository, digest, principal: principal(ctx)?, expires_at })
     }
 
     /// Links a blob of another repository that the caller may read; false when it cannot be.
@@ -406,7 +433,8 @@ impl App {
             ..other.clone()
         };
         let branch = self.branch(&holder.row, &holder.address, other.key.branch_version).await?;
-        let change = self.relink(repository, &branch, &holder.address, &other, &blob, &link).await?;
+        let mut change = self.relink(repository, &branch, &holder.address, &other, &blob, &link).await?;
+        change.claim = source.is_none().then(|| self.claim(ctx, repository.uid, blob.digest)).transpose()?;
         let asked = RepositoryAddress::whole(&repository.address);
         self.gate.write(ctx, op, &asked, change).await
     }

@@ -2,7 +2,7 @@
 
 use super::Target;
 use crate::ctx::Ctx;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::names::Uid;
 use crate::ops::Op;
 use crate::store::{self, Apply, Done, Store, Tx, audit::AuditRow};
@@ -39,10 +39,14 @@ pub(super) struct Channel {
 
 impl Channel {
     pub(super) fn start(store: Store) -> Self {
+        let (channel, receiver) = Self::open();
+        tokio::spawn(drain(store, receiver, channel.lost.clone()));
+        channel
+    }
+
+    fn open() -> (Self, mpsc::Receiver<Message>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let lost = Arc::new(AtomicU64::new(0));
-        tokio::spawn(drain(store, receiver, lost.clone()));
-        Self { sender, lost, ids: crate::clock::Clock::system() }
+        (Self { sender, lost: Arc::default(), ids: crate::clock::Clock::system() }, receiver)
     }
 
     pub(super) fn loss(&self) -> Loss {
@@ -54,13 +58,21 @@ impl Channel {
     }
 
     pub(super) fn refused(&self, ctx: &Ctx, op: Op, target: &Target, error: &Error) {
-        let outcome = if error.reason == crate::error::Reason::AccessDenied { "denied" } else { "failed" };
-        self.send(row(ctx, self.ids.uid(), op, target, outcome, &error.message));
+        self.send(row(ctx, self.ids.uid(), op, target, outcome(error), &error.message));
+    }
+
+    pub(super) fn unbelieved(&self, ctx: &Ctx, op: Op, claimed: &str, error: &Error) {
+        let row = row(ctx, self.ids.uid(), op, &Target::unjudged(), outcome(error), &error.message);
+        self.send(AuditRow { caller: claimed.to_owned(), ..row });
     }
 
     fn send(&self, row: AuditRow) {
         if self.sender.try_send(Message::Row(Box::new(row))).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            let rows = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
+            // Each time the loss has doubled: whoever reads the log must not be flooded too.
+            if rows.is_power_of_two() {
+                tracing::warn!(rows, "audit rows were lost since the start: more calls than the store takes rows");
+            }
         }
     }
 
@@ -115,6 +127,14 @@ impl Apply for Batch {
     }
 }
 
+/// Whether the caller was refused, or something else went wrong.
+fn outcome(error: &Error) -> &'static str {
+    match error.reason {
+        Reason::AccessDenied | Reason::CallerUnknown | Reason::CredentialsExpired => "denied",
+        _ => "failed",
+    }
+}
+
 pub(super) fn row(ctx: &Ctx, id: Uid, op: Op, target: &Target, outcome: &'static str, detail: &str) -> AuditRow {
     AuditRow {
         id,
@@ -127,5 +147,37 @@ pub(super) fn row(ctx: &Ctx, id: Uid, op: Op, target: &Target, outcome: &'static
         outcome,
         detail: detail.to_owned(),
         source_ip: ctx.source_ip.map(|ip| ip.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Channel, Target, WAITING_MAX};
+    use crate::clock::Clock;
+    use crate::ctx::{Caller, Ctx, Mutation};
+    use crate::names::Region;
+    use crate::ops::Op;
+
+    #[test]
+    fn rows_past_the_limit_are_dropped_and_counted() {
+        let clock = Clock::system();
+        let ctx = Ctx {
+            caller: Caller::Anonymous,
+            region: Region::parse("us-east-1").unwrap(),
+            request_id: clock.uid(),
+            now: clock.now(),
+            source_ip: None,
+            secure: false,
+            user_agent: "".into(),
+            mutation: Mutation::default(),
+        };
+        let (channel, _waiting) = Channel::open();
+        for _ in 0..WAITING_MAX {
+            channel.allowed(&ctx, Op::ListKeys, &Target::unjudged());
+        }
+        assert_eq!(channel.loss().rows, 0);
+        channel.allowed(&ctx, Op::ListKeys, &Target::unjudged());
+        channel.allowed(&ctx, Op::ListKeys, &Target::unjudged());
+        assert_eq!(channel.loss().rows, 2);
     }
 }

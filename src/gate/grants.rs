@@ -1,7 +1,8 @@
 //! Compiles a grant to the resource-policy statements that the engine evaluates.
 //!
 //! PULL looks at every tag that reaches an object (`ForAnyValue`), so what only another tag reaches stays hidden.
-//! PUSH has two statements: bytes may be uploaded before any tag is known; `PutImage` must name only tags it covers.
+//! PUSH has three: bytes may be uploaded before any tag is known; what is here already may be asked for, and so named by
+//! a manifest, only as far as a tag it covers reaches; `PutImage` must name only tags it covers.
 
 use crate::names::RepositoryRef;
 use crate::store::grants::{GrantAction, GrantRow};
@@ -15,8 +16,7 @@ const PULL: &[&str] = &[
     "ecr:ListImages",
     "ecr:DescribeImages",
 ];
-const UPLOAD: &[&str] =
-    &["ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload"];
+const UPLOAD: &[&str] = &["ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload"];
 
 /// A grant as a policy with the unique ids it is bound to; `None` when it has nothing to say about a repository.
 pub(super) fn compile(grant: &GrantRow, repository: &RepositoryRef) -> Option<StoredPolicy> {
@@ -35,6 +35,7 @@ fn statements(grant: &GrantRow, action: GrantAction) -> Vec<Value> {
         GrantAction::Pull => vec![statement(grant, PULL, Some("ForAnyValue:StringLike"))],
         GrantAction::Push => vec![
             statement(grant, UPLOAD, None),
+            statement(grant, &["ecr:BatchCheckLayerAvailability"], Some("ForAnyValue:StringLike")),
             // An image pushed by digest carries no tag yet and so reaches nobody: the set is empty and passes.
             statement(grant, &["ecr:PutImage"], Some("ForAllValues:StringLike")),
         ],

@@ -4,7 +4,7 @@
 //! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents, by their text.
 
 use super::grants;
-use super::resource::{Object, Target};
+use super::resource::{Object, Target, unidentified};
 use crate::authz::context::Context;
 use crate::authz::eval::{self, Attached, Outcome, Policies, Request};
 use crate::authz::explain;
@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, replication_role};
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Arn, PrincipalKind};
-use crate::ops::{Class, Op};
+use crate::ops::{Class, Kind as On, Op};
 use crate::store::registries::StoredPolicy;
 use crate::store::{Tx, repositories::RepositoryRow};
 use std::collections::{BTreeMap, HashMap};
@@ -87,8 +87,10 @@ pub struct Ruling {
     pub outcome: Outcome,
     /// AWS's sentence about the caller's own request; anybody may read it.
     pub sentence: String,
-    /// Policy and statement, or what was missing; for the resource's account only.
+    /// Policy and statement, or what was missing; for the account of that policy only.
     pub detail: String,
+    /// The kind of policy that decided or was missing; `None` when no policy was asked.
+    pub kind: Option<Kind>,
     /// The permit, if it is allowed.
     pub(super) permit: Option<Allowed<()>>,
 }
@@ -220,6 +222,10 @@ impl Judge {
                 }
             }
         }
+        if let Some(account) = target.account.filter(|_| target.key) {
+            let policy = StoredPolicy { text: key_policy(account), bindings: BTreeMap::new() };
+            self.add(documents, "default key policy", Kind::Key, Some(policy))?;
+        }
         if let Some(role) = &target.role {
             let row = tx.principal(role).await?;
             let policy =
@@ -243,6 +249,10 @@ impl Judge {
 
     /// Decides for a part of the repository the judge was loaded for; reads its tags if a policy asks for them.
     pub(super) async fn decide(&self, tx: &mut Tx<'_>, op: Op, target: &Target) -> Result<Ruling> {
+        // Who is known may ask about itself, whatever policies say: the evaluation knows the action. Nobody may not.
+        if op.spec().resource == On::Caller && matches!(self.caller, Who::Anonymous) {
+            return Err(unidentified());
+        }
         let mut context = self.context.clone();
         if self.wants_tags
             && let Some((_, object)) = &target.repository
@@ -283,6 +293,7 @@ impl Judge {
             outcome: decision.outcome(),
             sentence: explain::sentence(&request, &told),
             detail,
+            kind: decision.kind(),
             permit: Allowed::grant((), &decision),
         })
     }
@@ -397,6 +408,15 @@ fn principal_context(context: &mut Context, principal: &Principal) {
     }
 }
 
+/// The policy of every key: its account decides, by the policies of its users and roles.
+// SPEC: KMS developer guide, "Default key policy".
+fn key_policy(account: AccountId) -> String {
+    let root = Arn::new("iam", "", Some(account), "root");
+    format!(
+        r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow","Principal":{{"AWS":"{root}"}},"Action":"kms:*","Resource":"*"}}}}"#
+    )
+}
+
 /// What each job of the server may do; there is no caller that may do everything.
 fn job_policy(job: &str) -> &'static str {
     match job {
@@ -412,12 +432,13 @@ fn job_policy(job: &str) -> &'static str {
 
 /// Whether the scope of the caller's token, if it has one, covers an operation.
 pub(super) fn in_scope(ctx: &Ctx, op: Op, target: &Target) -> bool {
-    let Caller::Principal(principal) = &ctx.caller else { return true };
-    let Some(scope) = principal.session.as_ref().and_then(|session| session.scope.as_ref()) else { return true };
+    let Some(scope) = ctx.caller.scope() else { return true };
+    if op.spec().resource == On::Caller {
+        return true;
+    }
     let Some((repository, _)) = &target.repository else { return false };
     scope.iter().any(|entry| {
-        entry.account == repository.account
-            && entry.repository == repository.name
+        entry.covers(repository.account, Some(&repository.name))
             && match (op, op.spec().class) {
                 (Op::BatchDeleteImage, _) => entry.delete,
                 (_, Class::Read | Class::Data) => entry.pull || entry.push,
@@ -426,18 +447,31 @@ pub(super) fn in_scope(ctx: &Ctx, op: Op, target: &Target) -> bool {
     })
 }
 
+/// Refuses a token whose scope does not reach all repositories of an account for an operation on one that is yet to be
+/// found.
+pub(super) fn check_reach(ctx: &Ctx, op: Op, account: AccountId) -> Result<()> {
+    let Some(scope) = ctx.caller.scope() else { return Ok(()) };
+    if scope.iter().any(|entry| entry.covers(account, None) && (entry.pull || entry.push)) {
+        return Ok(());
+    }
+    Err(Error::new(Reason::ScopeInsufficient, out_of_scope(ctx, op, "*")).with("action", op.spec().action))
+}
+
+fn out_of_scope(ctx: &Ctx, op: Op, resource: &str) -> String {
+    format!(
+        "User: {} is not authorized to perform: {} on resource: {resource} because the token's scope does not cover it",
+        ctx.caller.display(),
+        op.spec().action,
+    )
+}
+
 /// The denial a caller reads: AWS's sentence for everyone, the statement only for the resource's own account.
 pub(super) fn denial(ctx: &Ctx, op: Op, target: &Target, ruling: Ruling) -> Error {
-    let sentence = match ruling.outcome {
-        Outcome::Allow => format!(
-            "User: {} is not authorized to perform: {} on resource: {} because the token's scope does not cover it",
-            ctx.caller.display(),
-            op.spec().action,
-            target.arn
-        ),
-        Outcome::ExplicitDeny | Outcome::ImplicitDeny => ruling.sentence,
+    let (reason, sentence) = match ruling.outcome {
+        Outcome::Allow => (Reason::ScopeInsufficient, out_of_scope(ctx, op, &target.arn)),
+        Outcome::ExplicitDeny | Outcome::ImplicitDeny => (Reason::AccessDenied, ruling.sentence),
     };
-    let error = Error::new(Reason::AccessDenied, sentence)
+    let error = Error::new(reason, sentence)
         .with("principal", ctx.caller.display())
         .with("action", op.spec().action)
         .with("resource", &target.arn)

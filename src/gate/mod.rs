@@ -17,15 +17,15 @@ use crate::authz::permit::Allowed;
 use crate::clock::{Clock, Timestamp};
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::names::Tag;
+use crate::names::{AccountId, Tag};
 use crate::ops::{Class, Op};
 use crate::store::{Apply, Done, Snapshot, Store, Tx, audit::Answer, audit::AuditRow};
 pub use audit::Loss;
 pub use judge::{CONTEXT_KEYS, Ruling};
 use judge::{Documents, Judge};
 pub use resource::{
-    Directory, Keyring, NewRepository, Object, Organization, Registry, Repository, RepositoryAddress, Resource, Role,
-    RoleAddress, Target,
+    Directory, Identified, Key, KeyAddress, Keyring, NewRepository, Object, Organization, Registry, Repository,
+    RepositoryAddress, Resource, Role, RoleAddress, Target,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -91,6 +91,12 @@ impl Gate {
         self.audit.loss()
     }
 
+    /// Audits a call whose caller was not believed, and so never came to be judged. `claimed` is whom it said it was,
+    /// never what it showed.
+    pub fn unbelieved(&self, ctx: &Ctx, op: Op, claimed: &str, error: &Error) {
+        self.audit.unbelieved(ctx, op, claimed, error);
+    }
+
     /// Writes what batched audit rows are waiting; for shutdown and tests.
     pub async fn flush(&self) {
         self.audit.flush().await;
@@ -141,15 +147,15 @@ impl Gate {
     ///
     /// # Errors
     /// The denial, audited, or that the resource is missing.
-    pub async fn look<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<Allowed<R>> {
+    pub async fn look<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<View<R>> {
         let target = R::target(address);
-        match self.open::<R>(ctx, op, address, &target).await {
-            Ok(view) => Ok(view.into_allowed()),
-            Err(error) => {
-                self.audit.refused(ctx, op, &target, &error);
-                Err(error)
-            }
-        }
+        let opened = self.open::<R>(ctx, op, address, &target).await;
+        opened.inspect_err(|error| self.audit.refused(ctx, op, &target, error))
+    }
+
+    /// Whether the caller may do something else here, on which the words of an answer depend; never audited.
+    pub async fn may<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> bool {
+        self.open::<R>(ctx, op, address, &R::target(address)).await.is_ok()
     }
 
     /// Authorizes a transfer; the lease that comes with the view judges again on a timer.
@@ -189,6 +195,15 @@ impl Gate {
             self.audit.refused(ctx, op, &target, error);
         }
         answer
+    }
+
+    /// Whether the scope of the caller's token reaches all repositories of an account, for a search among them whose
+    /// finds are then authorized each. Asked before the search, so that the answer says nothing of what it would find.
+    ///
+    /// # Errors
+    /// `SCOPE_INSUFFICIENT` when it does not.
+    pub fn check_reach(&self, ctx: &Ctx, op: Op, account: AccountId) -> Result<()> {
+        judge::check_reach(ctx, op, account)
     }
 
     /// Says what the gate would answer, for a caller who need not be the one asking.
@@ -254,10 +269,9 @@ impl<R> View<R> {
         if !self.judge.wants_tags() {
             return Ok(tags);
         }
-        let Some((repository, _)) = self.target.repository.clone() else { return Ok(Vec::new()) };
         let mut visible = Vec::with_capacity(tags.len());
         for tag in tags {
-            if self.allows(self.op, Object::Tag(tag.clone()), &repository).await? {
+            if self.allows(self.op, Object::Tag(tag.clone())).await? {
                 visible.push(tag);
             }
         }
@@ -269,13 +283,17 @@ impl<R> View<R> {
     /// # Errors
     /// When the store does not answer.
     pub async fn allows_object(&mut self, object: Object) -> Result<bool> {
-        let Some((repository, _)) = self.target.repository.clone() else { return Ok(false) };
-        self.allows(self.op, object, &repository).await
+        self.allows(self.op, object).await
     }
 
-    async fn allows(&mut self, op: Op, object: Object, repository: &crate::names::RepositoryRef) -> Result<bool> {
+    /// Whether some operation is allowed on a part of the same repository.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn allows(&mut self, op: Op, object: Object) -> Result<bool> {
         let mut target = self.target.clone();
-        target.repository = Some((repository.clone(), object));
+        let Some((_, part)) = &mut target.repository else { return Ok(false) };
+        *part = object;
         let ruling = self.judge.decide(&mut self.snapshot.tx(), op, &target).await?;
         Ok(ruling.outcome == Outcome::Allow)
     }

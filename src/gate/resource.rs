@@ -1,11 +1,12 @@
 //! What operations are authorized on: how each is named, found, and reported missing.
 
-use crate::ctx::Ctx;
+use crate::ctx::{Caller, Ctx, Principal};
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Arn, Digest, PrincipalName, RepositoryRef, Tag};
 use crate::store::{self, Tx, directory, registries, repositories};
 use std::future::Future;
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// The part of a repository a request is about; its tags become `ecr:ImageTag` (decision 17).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +36,28 @@ pub struct Target {
     pub registry: bool,
     /// The role whose trust policy applies.
     pub role: Option<PrincipalName>,
+    /// Whether it is a KMS key of `account`, which has the policy that every key begins with.
+    pub key: bool,
     /// Context keys only this request has.
     pub context: Vec<(&'static str, String)>,
 }
 
 impl Target {
+    /// Of a call whose caller was not believed: nothing was looked at.
+    pub(super) fn unjudged() -> Self {
+        Self::new("*", None)
+    }
+
     fn new(arn: impl Into<String>, account: Option<AccountId>) -> Self {
-        Self { arn: arn.into(), account, repository: None, registry: false, role: None, context: Vec::new() }
+        Self {
+            arn: arn.into(),
+            account,
+            repository: None,
+            registry: false,
+            role: None,
+            key: false,
+            context: Vec::new(),
+        }
     }
 }
 
@@ -274,6 +290,37 @@ impl Resource for Keyring {
     }
 }
 
+/// One KMS key of an account. Whether it is the account's, or there at all, is not known here: only the KMS knows.
+#[derive(Clone, Debug)]
+pub struct Key(pub Arn);
+
+/// A KMS key and the account whose key it is said to be.
+#[derive(Clone, Debug)]
+pub struct KeyAddress {
+    /// The account.
+    pub account: AccountId,
+    /// The key.
+    pub key: Arn,
+}
+
+impl Resource for Key {
+    type Address = KeyAddress;
+
+    fn target(address: &Self::Address) -> Target {
+        Target { key: true, ..Target::new(address.key.as_str(), Some(address.account)) }
+    }
+
+    async fn load(_: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(Some(Self(address.key.clone())))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        let KeyAddress { account, key } = address;
+        Error::new(Reason::NotFound, format!("account {account} has no key {key}; `ListKeys` has those there are"))
+            .with("key", key)
+    }
+}
+
 /// The organization's list of accounts; it belongs to the management account, the first that was made.
 #[derive(Clone, Debug)]
 pub struct Organization;
@@ -292,6 +339,34 @@ impl Resource for Organization {
     fn missing(_: &Self::Address, _: &Ctx) -> Error {
         Error::new(Reason::Unavailable, "this region does not know its organization yet; try again shortly")
     }
+}
+
+/// A caller who has proven who it is, and asks about nothing but itself.
+#[derive(Clone, Debug)]
+pub struct Identified(pub Arc<Principal>);
+
+impl Resource for Identified {
+    type Address = Caller;
+
+    fn target(address: &Self::Address) -> Target {
+        Target::new("*", address.account())
+    }
+
+    async fn load(_: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(match address {
+            Caller::Principal(principal) => Some(Self(principal.clone())),
+            Caller::Anonymous | Caller::Replication { .. } | Caller::System(_) => None,
+        })
+    }
+
+    fn missing(_: &Self::Address, _: &Ctx) -> Error {
+        unidentified()
+    }
+}
+
+/// What a call about the caller itself answers to nobody.
+pub(super) fn unidentified() -> Error {
+    Error::new(Reason::CallerUnknown, "this call needs the credentials of a user or role session")
 }
 
 fn account_missing(account: AccountId) -> Error {

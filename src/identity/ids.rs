@@ -7,6 +7,9 @@ pub const LONG_TERM_KEY: &str = "AKIA";
 /// The prefix of a session's access keys.
 pub const TEMPORARY_KEY: &str = "ASIA";
 
+/// Characters of an access key id.
+pub const ACCESS_KEY_ID_LENGTH: usize = 20;
+
 /// An access key id for a user: `AKIA` and 16 characters.
 #[must_use]
 pub fn access_key_id(random: [u8; 10]) -> String {
@@ -31,6 +34,15 @@ pub fn role_id(random: [u8; 11]) -> String {
     id("AROA", &random, 17)
 }
 
+/// Whether a text is an access key id and so may be written down; a secret in its place is not.
+#[must_use]
+pub fn is_access_key_id(text: &str) -> bool {
+    let known = text.starts_with(LONG_TERM_KEY) || text.starts_with(TEMPORARY_KEY);
+    known
+        && text.len() == ACCESS_KEY_ID_LENGTH
+        && text.bytes().all(|byte| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte))
+}
+
 /// SPEC: RFC 4648 base32 without padding, cut to `length`.
 fn id(prefix: &str, bytes: &[u8], length: usize) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -41,7 +53,7 @@ fn id(prefix: &str, bytes: &[u8], length: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{access_key_id, id, role_id, user_id};
+    use super::{access_key_id, id, is_access_key_id, role_id, user_id};
 
     #[test]
     fn ids_have_the_forms_clients_expect() {
@@ -51,5 +63,21 @@ mod tests {
         assert_eq!(access_key_id([255; 10]), "AKIA7777777777777777");
         assert_eq!(user_id([255; 11]), "AIDA77777777777777777");
         assert_eq!(role_id([0; 11]), "AROAAAAAAAAAAAAAAAAAA");
+    }
+
+    #[test]
+    fn only_what_cannot_be_a_secret_is_an_access_key_id() {
+        assert!(is_access_key_id(&access_key_id([77; 10])));
+        assert!(is_access_key_id("ASIAAAAAAAAAAAAAAAAA"));
+        for bad in [
+            "",
+            "AKIA",
+            "AIDAAAAAAAAAAAAAAAAA",
+            "AKIAAAAAAAAAAAAAAAAA7",
+            "AKIAaaaaaaaaaaaaaaaa",
+            "wJalrXUtnFEMIK7MDENG",
+        ] {
+            assert!(!is_access_key_id(bad), "{bad:?}");
+        }
     }
 }

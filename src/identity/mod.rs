@@ -165,6 +165,25 @@ async fn from_claims(claims: Claims, directory: &dyn Directory) -> Result<Caller
     Ok(claims.into_caller())
 }
 
+/// What a request of the registry's HTTP surface shows of its caller: the password of `Basic`, or a bearer token.
+///
+/// # Errors
+/// `IncompleteSignature` when the header is repeated or malformed.
+pub fn shown(headers: &HeaderMap) -> Result<Option<Secret<String>>, Error> {
+    match basic::password(headers)? {
+        Some(password) => Ok(Some(password)),
+        None => bearer_token(headers),
+    }
+}
+
+/// The bearer token of a request, the only credential over gRPC.
+///
+/// # Errors
+/// `IncompleteSignature` when the header is repeated or malformed.
+pub fn bearer_token(headers: &HeaderMap) -> Result<Option<Secret<String>>, Error> {
+    Ok(bearer::token(headers)?.map(|token| Secret::new(token.to_owned())))
+}
+
 /// Stands in for the secret of a key that does not exist, so that verifying takes as long; it never admits anyone.
 fn decoy() -> Secret<String> {
     Secret::new("no key has this secret: it is 40 letters".to_owned())

@@ -7,6 +7,7 @@
 use super::canonical::{Canonical, query_pairs, query_text, sha256};
 use super::endpoint::Endpoint;
 use super::error::{Error, incomplete};
+use super::ids::{ACCESS_KEY_ID_LENGTH, is_access_key_id};
 use super::sigv4::{self, Claim, Presented, Target, parameter};
 use crate::names::{Region, Uid};
 use crate::secret::Secret;
@@ -57,6 +58,15 @@ pub fn parse(url: &str, expected: &Expected<'_>) -> Result<Presented, Error> {
     let presented = claim.present(&digest, Some(statement.expires), token)?;
     presented.check_target(&Target { region: expected.region, service: SERVICE })?;
     Ok(presented)
+}
+
+/// The access key id that a URL claims to be signed with, if it has the form of one: for the audit of a refused proof,
+/// which may be malformed in any other way.
+#[must_use]
+pub fn claimed_key(url: &str) -> Option<&str> {
+    let (_, query) = url.get(..URL_BYTES_MAX.min(url.len()))?.split_once('?')?;
+    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(parameter::CREDENTIAL)?.strip_prefix('='));
+    values.next()?.get(..ACCESS_KEY_ID_LENGTH).filter(|id| is_access_key_id(id))
 }
 
 /// What a proof says, apart from its signature; everything else in it is constant.

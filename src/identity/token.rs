@@ -103,6 +103,12 @@ impl TokenKeys {
         self.unseal(text, now).map(|(claims, _)| claims)
     }
 
+    /// Whom a token was made for, though it may have ended: for the audit, never to let anybody in.
+    #[must_use]
+    pub fn holder(&self, text: &str) -> Option<String> {
+        self.read(text).map(|(claims, _)| claims.into_caller().display())
+    }
+
     /// Seals a session and derives its key pair. The claims must be of kind [`Kind::Session`].
     ///
     /// # Errors

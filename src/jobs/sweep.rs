@@ -17,7 +17,9 @@ pub async fn sweep(app: Arc<App>, period: Duration, stop: CancellationToken) {
             Ok(swept) => tracing::info!(
                 uploads = swept.uploads,
                 links = swept.links,
+                condemned = swept.condemned,
                 objects = swept.objects,
+                bytes = swept.bytes,
                 "swept what nobody needs"
             ),
             Err(error) => tracing::error!(error = ?error, "sweeping failed and will be tried again"),

@@ -283,6 +283,9 @@ mod tests {
         async fn list_keys(&self, _: AccountId) -> Result<Vec<KeyInfo>> {
             unreachable!("the cache only decrypts")
         }
+        async fn belongs_to(&self, _: &Arn, _: AccountId) -> Result<bool> {
+            unreachable!("the cache only decrypts")
+        }
         async fn set_enabled(&self, _: &Arn, _: bool) -> Result<()> {
             unreachable!("the cache only decrypts")
         }

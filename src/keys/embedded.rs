@@ -122,6 +122,10 @@ impl Kms for EmbeddedKms {
         Ok(keys)
     }
 
+    async fn belongs_to(&self, arn: &Arn, account: AccountId) -> Result<bool> {
+        Ok(arn.account() == Some(account))
+    }
+
     async fn set_enabled(&self, arn: &Arn, enabled: bool) -> Result<()> {
         let (operation, state) =
             if enabled { ("EnableKey", KeyState::Enabled) } else { ("DisableKey", KeyState::Disabled) };

@@ -22,6 +22,21 @@ pub enum Error {
         #[source]
         source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     },
+    /// A KMS was not asked, for the role that may use its keys could not be assumed.
+    #[error("KMS {operation} with key {key}: STS did not let this server assume {role}, the role for KMS: {code}")]
+    Role {
+        /// The KMS operation, e.g. `Decrypt`.
+        operation: &'static str,
+        /// The ARN of the key, or what stands for it.
+        key: String,
+        /// The role's ARN.
+        role: String,
+        /// The code of STS, or `Unreachable` when it gave none.
+        code: String,
+        /// The client's error.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// Sealed bytes, or what is said about them, are not what was sealed.
     #[error("{what} is not authentic")]
     Tampered {
@@ -102,6 +117,12 @@ impl From<Error> for Envelope {
                 .with("operation", operation)
                 .with("key", key)
                 .with("kms_error", refusal.name())
+                .because(error),
+            Error::Role { operation, key, role, code, .. } => Self::new(Reason::KeyUnavailable, message)
+                .with("operation", operation)
+                .with("key", key)
+                .with("role", role)
+                .with("sts_error", code)
                 .because(error),
             Error::Tampered { what } | Error::Malformed { what, .. } => {
                 Self::new(Reason::DataLoss, message).with("what", what).because(error)

@@ -26,6 +26,9 @@ pub trait Kms: Send + Sync {
     /// Lists the keys of an account, in the order of their ARNs.
     async fn list_keys(&self, account: AccountId) -> Result<Vec<KeyInfo>>;
 
+    /// Whether a key is one of an account's: the KMS's own answer, for on AWS the account in a key's ARN may be another.
+    async fn belongs_to(&self, arn: &Arn, account: AccountId) -> Result<bool>;
+
     /// Enables or disables a key; repeating it changes nothing. Cached branch keys are the caller's to forget.
     async fn set_enabled(&self, arn: &Arn, enabled: bool) -> Result<()>;
 

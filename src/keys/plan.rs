@@ -51,6 +51,7 @@ pub struct Chunk {
     pub(super) segments: Range<u32>,
     file_offset: u64,
     file_len: usize,
+    part_offset: u64,
     pub(super) skip: usize,
     pub(super) take: usize,
 }
@@ -66,6 +67,18 @@ impl Chunk {
     #[must_use]
     pub fn file_len(&self) -> usize {
         self.file_len
+    }
+
+    /// The part it lies in.
+    #[must_use]
+    pub fn part(&self) -> u32 {
+        self.part
+    }
+
+    /// Where it lies in the bytes of its part.
+    #[must_use]
+    pub fn part_range(&self) -> Range<u64> {
+        self.part_offset..self.part_offset + self.file_len as u64
     }
 
     /// How many plaintext bytes it yields.
@@ -112,6 +125,7 @@ impl Plan {
             file_offset: placed.file_start + file_start,
             // All three are at most SEGMENTS_PER_CHUNK segments.
             file_len: (file_end - file_start) as usize,
+            part_offset: file_start,
             skip: (u64::from(self.at) - plain_start(first)) as usize,
             take: (plain_end - u64::from(self.at)) as usize,
         }

@@ -103,3 +103,54 @@ impl PrincipalName {
         Arn::new("iam", "", Some(self.account), &format!("{}/{}", self.kind.as_str(), self.name))
     }
 }
+
+/// A role that this server may become elsewhere, by its ARN. Unlike our own roles it may have a path and stand in another
+/// partition.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct RoleArn(Arn);
+
+impl RoleArn {
+    /// Reads `arn:<partition>:iam::<account>:role/<path and name>`.
+    ///
+    /// # Errors
+    /// When it is no ARN, or names anything else.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let arn = Arn::parse(text)?;
+        let name = arn.resource().strip_prefix("role/").and_then(|path| path.rsplit('/').next());
+        let fits = arn.service() == "iam" && arn.region().is_empty() && arn.account().is_some();
+        if fits && name.is_some_and(|name| RoleName::parse(name).is_ok()) {
+            Ok(Self(arn))
+        } else {
+            Err(Error::new("role ARN", text, "arn:<partition>:iam::<12 digits>:role/<name>"))
+        }
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RoleArn;
+
+    #[test]
+    fn a_role_arn_names_a_role_and_nothing_else() {
+        for good in ["arn:aws:iam::111122223333:role/kms", "arn:aws-cn:iam::111122223333:role/service/registry/kms"] {
+            assert_eq!(RoleArn::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "kms",
+            "arn:aws:iam::111122223333:user/kms",
+            "arn:aws:sts::111122223333:assumed-role/kms/s",
+            "arn:aws:iam:us-east-1:111122223333:role/kms",
+            "arn:aws:iam::1111:role/kms",
+            "arn:aws:iam::111122223333:role/",
+            "arn:aws:iam::111122223333:role/k ms",
+        ] {
+            assert!(RoleArn::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

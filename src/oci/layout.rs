@@ -109,6 +109,22 @@ impl Layout {
         Ok(all)
     }
 
+    /// The configurations and layers of the first image, with the sizes that its manifests say.
+    ///
+    /// # Errors
+    /// When a manifest cannot be read.
+    pub fn blobs(&self) -> io::Result<BTreeSet<(Digest, u64)>> {
+        let mut all = BTreeSet::new();
+        let mut waiting = vec![self.image()?];
+        while let Some(found) = waiting.pop() {
+            all.extend(found.sized_blobs()?);
+            for child in found.children() {
+                waiting.push(self.manifest(child)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// The bytes of everything the first image consists of.
     ///
     /// # Errors
@@ -142,9 +158,22 @@ impl Layout {
 impl Found {
     /// Configuration and layers.
     pub(super) fn blobs(&self) -> io::Result<Vec<Digest>> {
+        self.descriptors().map(digest).collect()
+    }
+
+    /// Configuration and layers, each with the size that the manifest says.
+    pub(super) fn sized_blobs(&self) -> io::Result<Vec<(Digest, u64)>> {
+        let sized = |descriptor: &Value| {
+            let size = descriptor["size"].as_u64().ok_or_else(|| bad("a descriptor has no size"))?;
+            Ok((digest(descriptor)?, size))
+        };
+        self.descriptors().map(sized).collect()
+    }
+
+    fn descriptors(&self) -> impl Iterator<Item = &Value> {
         let layers = self.document["layers"].as_array().into_iter().flatten();
         let config = Some(&self.document["config"]).filter(|config| !config.is_null());
-        config.into_iter().chain(layers).map(digest).collect()
+        config.into_iter().chain(layers)
     }
 
     /// The manifests of an index.

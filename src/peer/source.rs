@@ -295,8 +295,9 @@ impl Route {
         pieces: mpsc::Sender<pb::PutBlobRequest>,
     ) -> Result<()> {
         let mut first = true;
-        for chunk in reader.plan(range)? {
-            for mut bytes in reader.read(chunk).await? {
+        let mut reading = reader.read(range)?;
+        while let Some(opened) = reading.next().await? {
+            for mut bytes in opened {
                 if std::mem::take(&mut first) {
                     bytes = self.app.faults.on_send(bytes);
                 }

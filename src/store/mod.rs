@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod blobs;
+pub mod claims;
 #[cfg(test)]
 mod conformance;
 mod dialect;

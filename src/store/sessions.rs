@@ -84,18 +84,18 @@ impl Tx<'_> {
         row.as_ref().map(session_row).transpose()
     }
 
-    /// An account's sessions older than a moment, newest first.
+    /// An account's sessions before one, newest first; many may have been issued in one moment.
     pub async fn session_list(
         &mut self,
         account: AccountId,
-        before: Timestamp,
+        (issued_at, id): (Timestamp, Uid),
         size: PageSize,
     ) -> Result<Vec<SessionRow>, Error> {
         let rows = self
             .all(
                 "SELECT id, account, principal, name, issued_at, expires_at FROM sessions \
-                 WHERE account = $1 AND issued_at < $2 ORDER BY issued_at DESC LIMIT $3",
-                args![account, before, size.rows()],
+                 WHERE account = $1 AND (issued_at, id) < ($2, $3) ORDER BY issued_at DESC, id DESC LIMIT $4",
+                args![account, issued_at, id, size.rows()],
             )
             .await?;
         rows.iter().map(session_row).collect()

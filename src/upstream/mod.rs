@@ -1,5 +1,8 @@
 //! Services of others that this server calls. Nothing outside this module names an AWS client.
 
 mod kms;
+mod role;
+pub mod s3;
 
 pub use kms::{AwsKms, Credentials, Settings};
+pub use role::Role;

@@ -11,4 +11,4 @@ pids+=("$tracer")
 wait_for "the attachment of strace" 10 grep -q '^TracerPid:[[:space:]]*[1-9]' "/proc/$server/status"
 skopeo copy -q --preserve-digests --dest-tls-verify=false --dest-creds "AWS:$("$TRANSSHIP" token)" "oci:$work/image" "docker://$host/$account/team/app:v1"
 kill "$tracer" && wait "$tracer" 2>/dev/null || true
-"$PYTHON" "$here/durable_order.py" "$work/trace" "$work/org/us-east-1/data"
+"$PYTHON" "$here/durable_order.py" check "$work/trace" "$work/org/us-east-1/data"

@@ -25,3 +25,24 @@ for case in no-grant:scoped_pull wrong-tag:scoped_pull no-consent:replicate same
 done
 (PATH=/nonexistent && demo) || fail "the demo failed with the built-in client"
 check
+
+# Interrupted in the middle, it ends its servers and removes its folder.
+for signal in INT TERM; do
+    mkdir "$work/tmp-$signal"
+    # A job of a shell without job control ignores SIGINT, and hands that on.
+    (cd "$work" && TMPDIR=$work/tmp-$signal exec "$PYTHON" -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$TRANSSHIP" demo >"$work/interrupted-$signal.log" 2>&1) &
+    pids=($!)
+    wait_for "the first steps of the demo" 60 grep -q '^ok .*push' "$work/interrupted-$signal.log"
+    mapfile -t servers < <(pgrep -P "${pids[0]}" -f 'serve --config')
+    [ ${#servers[@]} = 2 ] || fail "two servers were expected, not ${servers[*]:-none}"
+    kill -"$signal" "${pids[0]}"
+    ! wait "${pids[0]}" || fail "a demo that was interrupted succeeded"
+    pids=()
+    for server in "${servers[@]}"; do
+        ! kill -0 "$server" 2>/dev/null || fail "server $server is left after SIG$signal"
+    done
+    [ -z "$(ls "$work/tmp-$signal")" ] || fail "$(ls "$work/tmp-$signal") is left after SIG$signal"
+done
+echo "an interrupted demo leaves no process and no folder"

@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""Makes an OCI layout of one image: layout.py DIR BYTES… makes a layer of tar with random content for each number."""
+"""Makes an OCI layout with one entry.
+
+    layout.py DIR BYTES…            an image; a layer of tar with random content for each number
+    layout.py --index DIR BYTES…    an index; an image of another platform for each number
+"""
 import gzip
 import hashlib
 import io
@@ -8,37 +12,60 @@ import os
 import sys
 import tarfile
 
+ARCHITECTURES = ("amd64", "arm64", "s390x", "riscv64")
 
-def main(folder, sizes):
-    blobs = os.path.join(folder, "blobs", "sha256")
-    os.makedirs(blobs)
 
-    def put(content, media_type):
+class Layout:
+    def __init__(self, folder):
+        self.folder = folder
+        self.blobs = os.path.join(folder, "blobs", "sha256")
+        os.makedirs(self.blobs)
+
+    def put(self, content, media_type):
         digest = hashlib.sha256(content).hexdigest()
-        with open(os.path.join(blobs, digest), "wb") as file:
+        with open(os.path.join(self.blobs, digest), "wb") as file:
             file.write(content)
         return {"mediaType": "application/vnd.oci.image." + media_type, "digest": "sha256:" + digest, "size": len(content)}
 
-    layers, ids = [], []
-    for number, size in enumerate(sizes):
-        tar = io.BytesIO()
-        with tarfile.open(fileobj=tar, mode="w") as archive:
-            entry = tarfile.TarInfo(f"file-{number}")
-            entry.size = size
-            archive.addfile(entry, io.BytesIO(os.urandom(size)))
-        ids.append("sha256:" + hashlib.sha256(tar.getvalue()).hexdigest())
-        layers.append(put(gzip.compress(tar.getvalue(), 1), "layer.v1.tar+gzip"))
-    rootfs = {"type": "layers", "diff_ids": ids}
-    config = put(json.dumps({"architecture": "amd64", "os": "linux", "rootfs": rootfs}).encode(), "config.v1+json")
-    image = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": layers}
-    manifest = put(json.dumps(image).encode(), "manifest.v1+json")
-    manifest["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
-    for name, content in (
-        ("index.json", {"schemaVersion": 2, "manifests": [manifest]}),
-        ("oci-layout", {"imageLayoutVersion": "1.0.0"}),
-    ):
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            json.dump(content, file)
+    def image(self, architecture, sizes):
+        layers, ids = [], []
+        for number, size in enumerate(sizes):
+            tar = io.BytesIO()
+            with tarfile.open(fileobj=tar, mode="w") as archive:
+                entry = tarfile.TarInfo(f"file-{number}")
+                entry.size = size
+                archive.addfile(entry, io.BytesIO(os.urandom(size)))
+            ids.append("sha256:" + hashlib.sha256(tar.getvalue()).hexdigest())
+            layers.append(self.put(gzip.compress(tar.getvalue(), 1), "layer.v1.tar+gzip"))
+        rootfs = {"type": "layers", "diff_ids": ids}
+        config = self.put(json.dumps({"architecture": architecture, "os": "linux", "rootfs": rootfs}).encode(), "config.v1+json")
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        image = {"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers}
+        return self.put(json.dumps(image).encode(), "manifest.v1+json")
+
+    def index(self, sizes):
+        images = [
+            self.image(name, [size]) | {"platform": {"architecture": name, "os": "linux"}}
+            for name, size in zip(ARCHITECTURES, sizes, strict=False)
+        ]
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": images}
+        return self.put(json.dumps(index).encode(), "index.v1+json")
+
+    def close(self, entry):
+        entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
+        for name, content in (
+            ("index.json", {"schemaVersion": 2, "manifests": [entry]}),
+            ("oci-layout", {"imageLayoutVersion": "1.0.0"}),
+        ):
+            with open(os.path.join(self.folder, name), "w", encoding="utf-8") as file:
+                json.dump(content, file)
 
 
-main(sys.argv[1], [int(size) for size in sys.argv[2:]])
+def main(arguments):
+    several = arguments[0] == "--index"
+    folder, *sizes = arguments[several:]
+    layout, sizes = Layout(folder), [int(size) for size in sizes]
+    layout.close(layout.index(sizes) if several else layout.image("amd64", sizes))
+
+
+main(sys.argv[1:])

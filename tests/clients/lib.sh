@@ -6,7 +6,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${TRANSSHIP:?names the program}" "${PYTHON:?names the interpreter}"
 work=$(mktemp -d)
 pids=()
-export REGISTRY_AUTH_FILE=$work/auth.json
+# A home of its own: nobody's credentials are read or written.
+export HOME=$work/home REGISTRY_AUTH_FILE=$work/auth.json
+mkdir "$HOME"
+unset DOCKER_CONFIG XDG_CONFIG_HOME XDG_RUNTIME_DIR XDG_STATE_HOME TRANSSHIP_ENDPOINT AWS_PROFILE AWS_SESSION_TOKEN
 
 finish() {
     local status=$?
@@ -53,11 +56,12 @@ PY
 
 told() { "$PYTHON" -c 'import json,sys; print(eval("d"+sys.argv[2], {"d": json.load(open(sys.argv[1]))}))' "$@"; }
 
-# Starts `transship dev`; sets host, account and the credentials of its first account in its first region.
+# Starts `transship dev`, again at the same port with what it kept; sets host, account and the credentials of its first
+# account in its first region.
 start_dev() {
-    local port
-    port=$(free_port)
-    "$TRANSSHIP" dev --dir "$work/org" --port "$port" --info "$work/info.json" >"$work/dev.log" 2>&1 &
+    port=${port:-$(free_port)}
+    rm -f "$work/info.json"
+    "$TRANSSHIP" dev --dir "$work/org" --port "$port" --info "$work/info.json" >>"$work/dev.log" 2>&1 &
     pids+=($!)
     wait_for "the start of transship dev" 30 test -s "$work/info.json"
     TRANSSHIP_ENDPOINT=$(told "$work/info.json" '["regions"][0]["endpoint"]')
@@ -66,6 +70,14 @@ start_dev() {
     export TRANSSHIP_ENDPOINT AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
     account=$(told "$work/info.json" '["accounts"][0]["id"]')
     host=${TRANSSHIP_ENDPOINT#http://}
+}
+
+# Runs a command that must be refused, in words that match the pattern.
+refused() {
+    local words=$1
+    shift
+    ! "$@" >"$work/refused" 2>&1 || fail "it should have been refused: $*"
+    grep -qiE "$words" "$work/refused" || fail "the refusal does not say $words: $(cat "$work/refused")"
 }
 
 # Two layouts hold the same image: the same manifest, and the same bytes in every blob.

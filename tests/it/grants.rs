@@ -2,10 +2,11 @@
 //! which words a refusal is told.
 
 use crate::harness::{Answer, Http, MANIFEST, Region};
-use crate::tenants::{self, Slow, books, code, grant, repository, told};
+use crate::tenants::{self, GIBIBYTE, Slow, books, code, grant, push_gibibyte, repository, told};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use std::time::Duration;
+use transship::authz::eval::Outcome;
 use transship::names::{Digest, PageSize};
 use transship::store::grants::GrantAction::{Pull, Push};
 
@@ -328,6 +329,29 @@ async fn a_denial_names_the_statement_to_the_resources_own_account_and_to_nobody
     assert!(answer.statement.unwrap().contains("FreezeForAudit"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_names_no_policy_of_another_account() {
+    let region = Region::start().await;
+    let (dev, prod) = (region.account("dev"), region.account("prod"));
+    region.http("dev").await.push_image(&format!("{dev}/app"), "v1", &[b"layer"]).await;
+    give(&region, "*", &[Pull]).await;
+    let (app, address) = (region.app(), tenants::repository(&region, "dev", "app"));
+    let deny = r#"{"Version":"2012-10-17","Statement":{"Sid":"Told","Effect":"Deny","Action":"*","Resource":"*"}}"#;
+    let barred = tenants::user(&region, "prod", "barred", deny).await.arn();
+    let local = tenants::user(&region, "dev", "local", deny).await.arn();
+    let asker = region.admin("dev").await;
+    let explain = async |principal| {
+        let answer = app.explain_access(&asker, principal, "pull", &address, None).await.unwrap();
+        (answer.outcome, answer.statement.unwrap())
+    };
+    let hidden = format!("a policy of account {prod} decided; ask there which");
+    assert_eq!(explain(&barred).await, (Outcome::ExplicitDeny, hidden.clone()));
+    let theirs = prod_admin(&region);
+    assert_eq!(explain(&theirs).await, (Outcome::Allow, hidden));
+    let (_, own) = explain(&local).await;
+    assert!(own.contains("\"given\"") && own.contains("Told"), "{own}");
+}
+
 fn dev_admin(region: &Region) -> transship::names::Arn {
     transship::names::Arn::parse(&format!("arn:aws:iam::{}:user/admin", region.account("dev"))).unwrap()
 }
@@ -340,12 +364,128 @@ fn prod_admin(region: &Region) -> transship::names::Arn {
 async fn revoking_a_grant_cuts_a_slow_pull_of_a_large_blob_within_five_seconds() {
     let region = Region::start().await;
     let (dev, app) = (region.account("dev"), format!("{}/app", region.account("dev")));
-    let layer = vec![7; 256 << 20];
-    region.http("dev").await.push_image(&app, "v1", &[&layer]).await;
+    let http = region.http("dev").await;
+    push_gibibyte(&region, &app, &region.password("dev").await).await;
+    let config = http.push_blob(&app, b"{}").await;
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": GIBIBYTE, "size": 1 << 30}],
+    });
+    http.put_manifest(&app, "v1", MANIFEST, &manifest.to_string()).await;
     let id = give(&region, "v1*", &[Pull]).await;
     let password = region.password("prod").await;
-    let mut pull = Slow::open(&region, &format!("/v2/{app}/blobs/{}", digest(&layer)), &password).await;
+    let mut pull = Slow::open(&region, &format!("/v2/{app}/blobs/{GIBIBYTE}"), &password).await;
+    assert_eq!(pull.length, 1 << 30);
     assert!(pull.until(4 << 20).await, "the pull is served while the grant stands");
     region.app().revoke_grant(&region.admin("dev").await, dev, id).await.unwrap();
     pull.breaks_within_five_seconds().await;
+}
+
+/// What lies under each of two names reads the same, once the names are taken out.
+fn alike(hidden: &[Answer], missing: &[Answer], names: &[&str]) {
+    let all = |answers: &[Answer]| answers.iter().map(|answer| told(answer, names)).collect::<Vec<_>>();
+    assert_eq!(all(hidden), all(missing));
+}
+
+/// Every manifest that would bring what it names under a tag of the pusher's own.
+async fn namings(http: &Http, repository: &str, blob: &str, image: &str) -> Vec<Answer> {
+    let config = |digest: &str| serde_json::json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest, "size": 2});
+    let layer = |kind: &str| {
+        serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config(&digest(b"{}")),
+            "layers": [{"mediaType": kind, "digest": blob, "size": 5}]})
+    };
+    let subject = serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "text/x",
+        "config": config(&digest(b"{}")), "layers": [],
+        "subject": {"mediaType": MANIFEST, "digest": image, "size": 400}});
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [{"mediaType": MANIFEST, "digest": image, "size": 400}]});
+    let whole = serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config(blob), "layers": []});
+    let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    let mut answers = Vec::new();
+    for (kind, body) in [
+        (MANIFEST, layer("application/vnd.oci.image.layer.v1.tar")),
+        (MANIFEST, whole),
+        (MANIFEST, subject),
+        (INDEX, index),
+        (MANIFEST, layer(foreign)),
+    ] {
+        let text = body.to_string();
+        for reference in ["v1-mine".to_owned(), digest(text.as_bytes())] {
+            let path = format!("/v2/{repository}/manifests/{reference}");
+            answers.push(http.call(Method::PUT, &path, &[("content-type", kind)], text.clone()).await);
+        }
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_to_see_what_other_tags_hide_by_naming_it() {
+    let region = Region::start().await;
+    let app = format!("{}/app", region.account("dev"));
+    let dev = region.http("dev").await;
+    dev.push_image(&app, "v1.0", &[b"shared"]).await;
+    let built = dev.push_image(&app, "dev-1", &[b"shared", b"built"]).await;
+    give(&region, "v1*", &[Pull, Push]).await;
+    let prod = region.http("prod").await;
+    let (hidden, unseen) = (digest(b"built"), digest(b"never pushed"));
+    let names = [hidden.as_str(), &unseen, &built];
+
+    let known = namings(&prod, &app, &hidden, &built).await;
+    let statuses: Vec<u16> = known.iter().map(|answer| answer.status.as_u16()).collect();
+    assert_eq!(statuses, [400, 400, 400, 400, 400, 400, 400, 400, 201, 201], "a foreign layer may be missing");
+    for answer in &known[..8] {
+        assert_eq!(code(answer), "MANIFEST_BLOB_UNKNOWN", "{}", answer.text());
+    }
+    let left: Vec<Answer> = known.into_iter().take(8).collect();
+    let unknown: Vec<Answer> = namings(&prod, &app, &unseen, &unseen).await.into_iter().take(8).collect();
+    alike(&left, &unknown, &names);
+    // Whoever may push is not stopped by what it cannot see: both read as missing, and the bytes are sent.
+    let head = async |blob: &str| prod.call(Method::HEAD, &format!("/v2/{app}/blobs/{blob}"), &[], "").await;
+    alike(&[head(&hidden).await], &[head(&unseen).await], &names);
+    assert_eq!(head(&hidden).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(head(&digest(b"shared")).await.status, StatusCode::OK);
+    for below in [format!("blobs/{hidden}"), format!("manifests/{built}"), format!("referrers/{built}")] {
+        for answer in pulls(&prod, &app, &below).await.iter().take(2) {
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{below}: {}", answer.text());
+        }
+    }
+    let within = format!("/v2/{app}/blobs/uploads/?mount={hidden}&from={app}");
+    assert_eq!(prod.call(Method::POST, &within, &[], "").await.status, StatusCode::ACCEPTED, "no mount of it either");
+
+    // Who brings the bytes may name them, and so may who sees them; a multi-platform image is brought by digest first.
+    let own = prod.push_image(&app, "v1.1", &[b"shared", b"built", b"ours"]).await;
+    let child = prod.push_image(&app, "", &[b"for arm"]).await;
+    index(&prod, &app, "v1.1-multi", &[&own, &child]).await;
+    assert_eq!(prod.get(&format!("/v2/{app}/blobs/{hidden}")).await.status, StatusCode::OK, "it had these bytes");
+    assert_eq!(prod.get(&format!("/v2/{app}/manifests/{child}")).await.status, StatusCode::OK);
+    assert_eq!(prod.get(&format!("/v2/{app}/manifests/{built}")).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_its_principals_own_and_ends_with_the_lease() {
+    let region = Region::start().await;
+    let app = format!("{}/app", region.account("dev"));
+    region.http("dev").await.push_image(&app, "dev-1", &[b"theirs"]).await;
+    give(&region, "v1*", &[Pull, Push]).await;
+    let policy = tenants::allow(&["ecr:*"], "*");
+    let one = tenants::user(&region, "prod", "first", &policy).await;
+    let first = tenants::http_of(&region, &one).await;
+    let second = tenants::http_of(&region, &tenants::user(&region, "prod", "second", &policy).await).await;
+    let put = async |http: &Http, tag: &str, layer: &[u8]| {
+        let text = serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST,
+            "config": {"mediaType": "text/x", "digest": digest(layer), "size": layer.len()}, "layers": []});
+        let path = format!("/v2/{app}/manifests/{tag}");
+        http.call(Method::PUT, &path, &[("content-type", MANIFEST)], text.to_string()).await.status.as_u16()
+    };
+    first.push_blob(&app, b"brought by the first").await;
+    first.push_blob(&app, b"theirs").await;
+    assert_eq!(put(&second, "v1-b", b"brought by the first").await, 400, "it is not the second's to name");
+    assert_eq!(put(&first, "v1-a", b"brought by the first").await, 201);
+    assert_eq!(put(&second, "v1-b", b"brought by the first").await, 201, "a tag shows it to both now");
+    assert_eq!(put(&second, "v1-c", b"theirs").await, 400);
+    region.app().clock().advance(Duration::from_secs(25 * 3_600));
+    let first = tenants::http_of(&region, &one).await;
+    assert_eq!(put(&first, "v1-c", b"theirs").await, 400, "the claim is over, and the blob is there for dev-1 only");
 }

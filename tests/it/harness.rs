@@ -50,7 +50,18 @@ impl Region {
 
     /// A region with more lines in its configuration.
     pub async fn configured(more: &str) -> Self {
+        Self::prepared(more, &[]).await
+    }
+
+    /// The same with these private files in its data folder.
+    pub async fn prepared(more: &str, files: &[(&str, &[u8])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        for (name, bytes) in files {
+            let path = folder.path().join("data").join(name);
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
         let text = format!(
             "listen = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n{more}\n[registry]\ncreate_on_push = true\n",
             folder.path().join("data")
@@ -61,12 +72,15 @@ impl Region {
     async fn open(folder: Arc<TempDir>, text: &str) -> Self {
         let config = folder.path().join("config.toml");
         std::fs::write(&config, text).unwrap();
-        let settings = Settings::load(Some(&config), &BTreeMap::new()).unwrap();
+        // Objects go at once where a test does not speak of their grace.
+        let grace = ("TRANSSHIP__LIMITS__COLLECT_GRACE_SECS".to_owned(), "0".to_owned());
+        let overrides = if text.contains("collect_grace") { BTreeMap::new() } else { BTreeMap::from([grace]) };
+        let settings = Settings::load(Some(&config), &overrides).unwrap();
         Self::serve(folder, settings).await
     }
 
     async fn serve(folder: Arc<TempDir>, settings: Settings) -> Self {
-        let mut server = Server::start(settings.clone()).await.unwrap();
+        let mut server = Box::pin(Server::start(settings.clone())).await.unwrap();
         tokio::time::timeout(Duration::from_secs(20), server.ready()).await.expect("the region becomes ready");
         let base = format!("http://{}", server.address());
         Self { server, base, folder, settings }
@@ -268,7 +282,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    fn before(port: u16) -> Self {
+    pub fn before(port: u16) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let own = listener.local_addr().unwrap().port();
@@ -323,6 +337,13 @@ impl Authority {
 
     pub fn certificate(&self) -> &str {
         &self.certificate
+    }
+
+    /// Certificate and key of a server that clients know by this name, PEM.
+    pub fn server(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
     /// Certificate and key of a region, PEM.

@@ -63,7 +63,7 @@ async fn with_home_gone_and_its_folder_moved_the_other_region_logs_in_authorizes
         organization_uid,
         transship::clock::Clock::system().uid(),
     );
-    let (token, principal) = app.exchange_token(&url, &[endpoint]).await.unwrap();
+    let (token, principal) = app.exchange_token(&app.system("test"), &url, &[endpoint]).await.unwrap();
     let ctx = transship::ctx::Ctx { caller: transship::ctx::Caller::Principal(principal), ..app.system("test") };
     assert!(ctx.caller.display().ends_with("assumed-role/runner/night"));
     let password = app.authorization_token(&ctx).await.unwrap();

@@ -9,21 +9,29 @@
 )]
 
 mod architecture;
+mod audit;
 mod bad_input;
+mod bucket;
 mod certificates;
 mod conformance_kms;
 mod damage;
+mod dry_runs;
+mod fuzz;
 mod grants;
 mod grpc;
 mod harness;
+mod https;
 mod independence;
 mod isolation;
+mod keys;
 mod kills;
 mod operations;
 mod policy_operators;
+mod proofs;
 mod push_pull;
 mod refusals;
 mod replication;
 mod sessions;
+mod soak;
 mod source;
 mod tenants;

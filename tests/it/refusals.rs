@@ -19,7 +19,7 @@ use transship::api::oci::route::{self, Action, Call, Start};
 use transship::domain::replication::rules::NewRule;
 use transship::domain::trust::AssumeRole;
 use transship::domain::uploads::Started;
-use transship::names::{Digest, Region as RegionName, SessionName, UserName};
+use transship::names::{Algorithm, Digest, Region as RegionName, SessionName, UserName};
 use transship::pb::{identity, keys, registry, replication, sharing, trust as trusting};
 use transship::store::grants::GrantAction;
 use transship::store::rules::Destination;
@@ -132,7 +132,7 @@ async fn oci_calls(region: &Region, http: &Http) -> Vec<OciCall> {
         call(Method::POST, uploads.clone(), 202),
         with(call(Method::POST, format!("{uploads}?digest={whole}"), 201), &Bytes::from_static(b"whole")),
         call(Method::POST, format!("{uploads}?mount={base}&from={dev}/base"), 201),
-        call(Method::POST, format!("{uploads}?mount={base}"), 202),
+        call(Method::POST, format!("{uploads}?mount={base}"), 201),
         call(Method::GET, open[0].clone(), 204),
         with(call(Method::PATCH, open[0].clone(), 202), &Bytes::from_static(b"part")),
         with(call(Method::PUT, format!("{}?digest={fresh}", open[1]), 201), &Bytes::from_static(b"fresh")),
@@ -182,11 +182,40 @@ async fn every_route_of_the_registry_refuses_who_may_not_call_it_and_changes_not
         }
         before.unchanged(&books(&region), name);
     }
+    an_upload_that_may_be_written_and_not_finished(&region).await;
     crate::operations::denied(&region, "prod", "refused-oci.txt").await;
+    let holder = format!("arn:aws:iam::{}:user/admin", region.account("dev"));
+    // A client without credentials asks for a challenge first, and that is no refusal; who closes an upload is first
+    // asked whether it may add to it.
+    let but = ["GetCallerIdentity", "CompleteLayerUpload"];
+    crate::operations::unbelieved(&region, "refused-oci.txt", &but, &["anonymous".into()]).await;
+    crate::operations::unbelieved(&region, "refused-oci.txt", &[], &["unproven".into(), holder]).await;
     for call in &calls {
         let answer = owner.call(call.method.clone(), &call.path, &call.headers, call.body.clone()).await;
         assert_eq!(answer.status.as_u16(), call.owner, "the owner: {} {}: {}", call.method, call.path, answer.text());
     }
+}
+
+/// Prod may add bytes to an upload of dev's repository, and not close it.
+async fn an_upload_that_may_be_written_and_not_finished(region: &Region) {
+    let (dev, admin) = (region.account("dev"), region.admin("dev").await);
+    let policy = serde_json::json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow",
+        "Principal": {"AWS": region.account("prod").to_string()},
+        "Action": ["ecr:InitiateLayerUpload", "ecr:UploadLayerPart"]}})
+    .to_string();
+    let address = repository(region, "dev", "app");
+    region.app().set_repository_policy(&admin, &address, &policy, false).await.unwrap();
+    let prod = region.http("prod").await;
+    let opened = prod.call(Method::POST, &format!("/v2/{dev}/app/blobs/uploads/"), &[], "").await;
+    assert_eq!(opened.status, StatusCode::ACCEPTED, "{}", opened.text());
+    let written = prod.call(Method::PATCH, opened.header("location"), &[], "part").await;
+    assert_eq!(written.status, StatusCode::ACCEPTED, "{}", written.text());
+    let finish = format!("{}?digest={}", written.header("location"), Digest::of(b"part"));
+    let blobs = books(region).rows("links");
+    let refused = prod.call(Method::PUT, &finish, &[], "").await;
+    assert_eq!((refused.status, code(&refused).as_str()), (StatusCode::FORBIDDEN, "DENIED"), "{}", refused.text());
+    assert_eq!(books(region).rows("links"), blobs);
+    region.app().delete_repository_policy(&admin, &address).await.unwrap();
 }
 
 fn parsed(call: &OciCall) -> Call {
@@ -318,15 +347,19 @@ fn grpc_calls(things: &Things) -> Vec<GrpcCall> {
     calls.extend(registry_calls(&parent));
     calls.extend(sharing_calls(things, &parent));
     calls.extend(replication_calls(things, &parent));
-    let key = things.key_name.clone();
-    let state = keys::key::State::Disabled.into();
+    let becomes = |state: keys::key::State| {
+        let request =
+            keys::SetKeyStateRequest { name: things.key_name.clone(), state: state.into(), ..Default::default() };
+        call("keys.v1.KeyService/SetKeyState", &request)
+    };
     calls.extend([
         call(
             "keys.v1.KeyService/CreateKey",
-            &keys::CreateKeyRequest { parent: parent.clone(), description: "new".into() },
+            &keys::CreateKeyRequest { parent: parent.clone(), description: "new".into(), ..Default::default() },
         ),
         call("keys.v1.KeyService/ListKeys", &keys::ListKeysRequest { parent: parent.clone(), ..Default::default() }),
-        call("keys.v1.KeyService/SetKeyState", &keys::SetKeyStateRequest { name: key, state }),
+        becomes(keys::key::State::Disabled),
+        becomes(keys::key::State::Enabled),
     ]);
     // Last, because nothing is left of it.
     let gone =
@@ -396,11 +429,17 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
     .to_string();
     let create =
         pb::CreateRepositoryRequest { parent: parent.clone(), repository_id: "fresh".into(), ..Default::default() };
+    let sparse = pb::UpdateRepositoryRequest {
+        name: app.clone(),
+        sparse_manifests: pb::SparseManifests::Accepted.into(),
+        ..Default::default()
+    };
     let set = pb::SetRepositoryPolicyRequest { name: app.clone(), policy: policy.clone(), ..Default::default() };
     let put = pb::PutRegistryPolicyRequest { parent: parent.clone(), policy, ..Default::default() };
     let settings = pb::RegistrySettings {
         name: format!("{parent}/registry"),
         create_on_push: pb::registry_settings::CreateOnPush::Disabled.into(),
+        ..Default::default()
     };
     let update = pb::UpdateRegistrySettingsRequest { settings: Some(settings), ..Default::default() };
     let image = pb::DeleteImageRequest { parent: app.clone(), reference: "v1".into(), ..Default::default() };
@@ -412,6 +451,7 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
             "registry.v1.RegistryService/ListRepositories",
             &pb::ListRepositoriesRequest { parent: of(&parent), ..Default::default() },
         ),
+        call("registry.v1.RegistryService/UpdateRepository", &sparse),
         call("registry.v1.RegistryService/GetRepositoryPolicy", &pb::GetRepositoryPolicyRequest { name: of(&app) }),
         call("registry.v1.RegistryService/SetRepositoryPolicy", &set),
         call(
@@ -487,6 +527,14 @@ fn replication_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     ]
 }
 
+/// A bearer token of a user of prod without any rights.
+async fn powerless(region: &Region) -> String {
+    let (admin, prod) = (region.admin("prod").await, region.account("prod"));
+    let name = region.app().create_user(&admin, prod, &UserName::parse("powerless").unwrap()).await.unwrap().name;
+    let key = region.app().create_access_key(&admin, name).await.unwrap();
+    crate::grpc::log_in_with(region, &key.id, key.secret.expose().clone()).await
+}
+
 /// Takes no token at all, for a token is what it gives.
 const PROOF: &str = "/transship.trust.v1.TrustService/ExchangeToken";
 /// Served to peers on a port of their own, and to nobody here.
@@ -500,6 +548,7 @@ async fn every_method_of_the_contract_refuses_who_may_not_call_it_and_changes_no
     let strange = crate::grpc::log_in(&Region::start().await, "dev").await;
     let (owner, foreign) = (crate::grpc::log_in(&region, "dev").await, crate::grpc::log_in(&region, "prod").await);
     let things = things(&region).await;
+    let powerless = powerless(&region).await;
     let calls = grpc_calls(&things);
     let strangers = Strangers::new(expired, owner, strange, foreign);
     let (own, rest): (BTreeSet<String>, BTreeSet<String>) =
@@ -531,8 +580,16 @@ async fn every_method_of_the_contract_refuses_who_may_not_call_it_and_changes_no
             assert_eq!(raw.call(method, token, &[]).await.code, expected, "{method}");
         }
     }
+    let password = "/transship.trust.v1.TrustService/GetAuthorizationToken";
+    let refused = raw.call(password, Some(&powerless), &[]).await;
+    assert_eq!(refused.code, Code::PermissionDenied, "{}", refused.message);
     before.unchanged(&books(&region), "a foreign account");
     crate::operations::denied(&region, "prod", "refused-grpc.txt").await;
+    let holder = format!("arn:aws:iam::{}:user/admin", things.dev);
+    // A proof is refused in other ways: tests/it/proofs.rs.
+    let proof: &[&str] = &["ExchangeToken"];
+    let callers = ["anonymous".into(), "unproven".into(), holder];
+    crate::operations::unbelieved(&region, "refused-grpc.txt", proof, &callers).await;
     for call in &calls {
         let ended = raw.call(&format!("/transship.{}", call.method), Some(&strangers.owner), &call.message).await;
         assert_eq!(ended.code, Code::Ok, "the owner: {}: {}", call.method, ended.message);
@@ -548,7 +605,8 @@ async fn an_upload_belongs_to_who_began_it() {
     let colleague = tenants::user(&region, "dev", "colleague", &allow(&["ecr:*"], "*")).await;
     let other = tenants::http_of(&region, &colleague).await;
     let address = repository(&region, "dev", "app");
-    let started = region.app().start_upload(&region.admin("dev").await, &address, None).await.unwrap();
+    let started =
+        region.app().start_upload(&region.admin("dev").await, &address, Algorithm::Sha256, None).await.unwrap();
     let Started::Upload(upload) = started else { panic!("an upload was expected") };
     let path = format!("/v2/{dev}/app/blobs/uploads/{upload}");
     let before = books(&region);

@@ -103,6 +103,7 @@ async fn a_withheld_consent_is_told_in_words_and_the_image_arrives_once_it_is_gi
     let status = async || home.app().replication_status(&home.admin("dev").await, dev).await.unwrap().remove(0);
     let told = eventually("the refusal in the status", async || status().await.last_error).await;
     assert!(told.0.contains("ecr:ReplicateImage") || told.0.contains("ecr:CreateRepository"), "{}", told.0);
+    crate::operations::denied(away, "dev", "refused-peers.txt").await;
     let there = away.http("prod").await;
     assert_ne!(there.get(&format!("/v2/{prod}/app/manifests/v1")).await.status, StatusCode::OK);
     away.app().put_registry_policy(&away.admin("prod").await, prod, &consent(dev), false).await.unwrap();

@@ -97,7 +97,7 @@ pub async fn bearer(region: &Region, assumed: &Assumed) -> (String, Ctx) {
     let (name, now, lasting) = (app.settings().region.clone(), app.clock().now(), Duration::from_secs(60));
     let nonce = app.clock().uid();
     let url = sign::presign_get_caller_identity(&endpoint, &name, &credentials, now, lasting, organization, nonce);
-    let (token, _) = app.exchange_token(&url, &[endpoint]).await.unwrap();
+    let (token, _) = app.exchange_token(&app.system("test"), &url, &[endpoint]).await.unwrap();
     let text = token.text.expose().clone();
     let caller = app.caller_of_token(&text, transship::identity::Kind::ON_GRPC).await.unwrap();
     (text, Ctx { caller, ..app.system("test") })
@@ -237,6 +237,31 @@ impl Slow {
         assert_eq!(whole.ok(), Some(false), "the pull went on: {} of {length} bytes came", self.received);
         assert!(self.received < length, "nothing was missing");
     }
+}
+
+/// The digest of a gibibyte of zeros.
+pub const GIBIBYTE: &str = "sha256:49bc20df15e412a64472421e13fe86ff1c5165e18b2afccf160d4dc19fe68a14";
+
+/// Pushes a gibibyte of zeros as a blob, without ever holding it.
+pub async fn push_gibibyte(region: &Region, repository: &str, password: &str) {
+    static PIECE: [u8; 1 << 20] = [0; 1 << 20];
+    let uploads = format!("/v2/{repository}/blobs/uploads/");
+    let http = region.http("dev").await;
+    let started = http.call(http::Method::POST, &uploads, &[], bytes::Bytes::new()).await;
+    let path = format!("{}?digest={}", started.header("location"), GIBIBYTE.replace(':', "%3A"));
+    let basic = STANDARD.encode(format!("AWS:{password}"));
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {basic}\r\ncontent-length: {}\r\n\r\n",
+        1 << 30
+    );
+    let mut socket = TcpStream::connect(region.server.address()).await.unwrap();
+    socket.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..1_024 {
+        socket.write_all(&PIECE).await.unwrap();
+    }
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 201");
 }
 
 /// A context for the same caller as of now.

@@ -1,19 +1,21 @@
 //! From a gRPC request to its caller and context.
 
 use super::Services;
-use super::status::status;
+use super::status::{identify, status};
 use crate::api::caller;
 use crate::ctx::{Ctx, Mutation};
-use crate::error::{Error, Reason, Result};
-use crate::identity::{Kind, bearer};
+use crate::error::{Error, Result};
 use crate::names::Uid;
+use crate::ops::Op;
 use std::future::Future;
 use tonic::{Request, Response, Status};
 
 impl Services {
-    /// Answers a call of a caller who is known; anybody else is told to prove who it is, before anything is read.
+    /// Answers a call of a caller who is known; anybody else is told to prove who it is, before anything is read, and
+    /// the audit has it under the operation.
     pub(super) async fn known<T, U, F>(
         &self,
+        op: Op,
         request: Request<T>,
         call: impl FnOnce(Ctx, T) -> F + Send,
     ) -> Result<Response<U>, Status>
@@ -26,13 +28,7 @@ impl Services {
         let mut ctx = caller::context(&self.app, &headers, &extensions);
         let id = ctx.request_id;
         let outcome = async {
-            let token = bearer::token(&headers)?.ok_or_else(|| {
-                Error::new(
-                    Reason::CallerUnknown,
-                    "this call needs `authorization: Bearer <token>`; ExchangeToken gives one",
-                )
-            })?;
-            ctx.caller = self.app.caller_of_token(token, Kind::ON_GRPC).await?;
+            ctx.caller = caller::of_call(&self.app, &ctx, op, &headers).await?;
             call(ctx, message).await
         };
         answered(outcome.await, id)
@@ -42,23 +38,23 @@ impl Services {
     pub(super) async fn unproven<T, U, F>(
         &self,
         request: Request<T>,
-        call: impl FnOnce(T) -> F + Send,
+        call: impl FnOnce(Ctx, T) -> F + Send,
     ) -> Result<Response<U>, Status>
     where
         T: Send,
         F: Future<Output = Result<U>> + Send,
     {
-        let id = self.app.clock().uid();
-        answered(call(request.into_inner()).await, id)
+        let (metadata, extensions, message) = request.into_parts();
+        let ctx = caller::context(&self.app, &metadata.into_headers(), &extensions);
+        let id = ctx.request_id;
+        answered(call(ctx, message).await, id)
     }
 }
 
 /// The answer or its error, with the request's id.
 fn answered<U>(outcome: Result<U>, id: Uid) -> Result<Response<U>, Status> {
     let mut response = Response::new(outcome.map_err(|error| status(&error, id))?);
-    if let Ok(value) = id.to_string().parse() {
-        response.metadata_mut().insert("x-request-id", value);
-    }
+    identify(response.metadata_mut(), id);
     Ok(response)
 }
 

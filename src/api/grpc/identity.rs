@@ -1,10 +1,12 @@
 //! `IdentityService`: the directory.
 
 use super::asking::changing;
+use super::names::Field;
 use super::{Services, names};
 use crate::domain::directory::{DEFAULT_SESSION_SECS, NewAccessKey};
 use crate::error::Result;
 use crate::names::{AccountId, RoleName, UserName};
+use crate::ops::Op;
 use crate::pb::identity as pb;
 use crate::pb::identity::identity_service_server::IdentityService;
 use crate::store::directory::{Account, PrincipalRow};
@@ -17,11 +19,20 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::CreateAccountRequest>,
     ) -> Result<Response<pb::CreateAccountResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateAccountRequest| {
-            let id = Some(message.account_id.as_str()).filter(|id| !id.is_empty()).map(AccountId::parse).transpose()?;
+        self.known(Op::CreateAccount, request, async |ctx, message: pb::CreateAccountRequest| {
+            let id = Some(message.account_id.as_str())
+                .filter(|id| !id.is_empty())
+                .map(AccountId::parse)
+                .transpose()
+                .of("account_id")?;
             let ctx = changing(ctx, "", message.validate_only, "")?;
             let (made, key) = self.app.create_account(&ctx, &message.display_name, id).await?;
-            Ok(pb::CreateAccountResponse { account: Some(account(made)), access_key: Some(access_key(&key)) })
+            let mut made = account(made);
+            if message.validate_only && id.is_none() {
+                (made.name, made.account_id) = Default::default();
+            }
+            let access_key = (!message.validate_only).then(|| access_key(&key));
+            Ok(pb::CreateAccountResponse { account: Some(made), access_key })
         })
         .await
     }
@@ -30,7 +41,7 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::ListAccountsRequest>,
     ) -> Result<Response<pb::ListAccountsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListAccountsRequest| {
+        self.known(Op::ListAccounts, request, async |ctx, message: pb::ListAccountsRequest| {
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let rows = self.app.list_accounts(&ctx, token.as_ref().map_or("", |token| token.key()), size).await?;
             let next_page_token = names::next_page(&rows, size, |row| row.id.to_string());
@@ -43,11 +54,12 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::CreateUserRequest>,
     ) -> Result<Response<pb::CreateUserResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateUserRequest| {
-            let (owner, name) = (names::account(&message.parent)?, UserName::parse(&message.user_id)?);
+        self.known(Op::CreateUser, request, async |ctx, message: pb::CreateUserRequest| {
+            let (owner, name) =
+                (names::account(&message.parent).of("parent")?, UserName::parse(&message.user_id).of("user_id")?);
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let row = self.app.create_user(&ctx, owner, &name).await?;
-            Ok(pb::CreateUserResponse { user: Some(principal(row)) })
+            Ok(pb::CreateUserResponse { user: Some(made(row, message.validate_only)) })
         })
         .await
     }
@@ -56,8 +68,8 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::DeleteUserRequest>,
     ) -> Result<Response<pb::DeleteUserResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteUserRequest| {
-            let name = names::user(&message.name)?;
+        self.known(Op::DeleteUser, request, async |ctx, message: pb::DeleteUserRequest| {
+            let name = names::user(&message.name).of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_principal(&ctx, name).await?;
             Ok(pb::DeleteUserResponse {})
@@ -69,11 +81,12 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::CreateAccessKeyRequest>,
     ) -> Result<Response<pb::CreateAccessKeyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateAccessKeyRequest| {
-            let user = names::user(&message.parent)?;
+        self.known(Op::CreateAccessKey, request, async |ctx, message: pb::CreateAccessKeyRequest| {
+            let user = names::user(&message.parent).of("parent")?;
             let ctx = changing(ctx, "", message.validate_only, "")?;
             let key = self.app.create_access_key(&ctx, user).await?;
-            Ok(pb::CreateAccessKeyResponse { access_key: Some(access_key(&key)) })
+            let access_key = (!message.validate_only).then(|| access_key(&key));
+            Ok(pb::CreateAccessKeyResponse { access_key })
         })
         .await
     }
@@ -82,8 +95,8 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::DeleteAccessKeyRequest>,
     ) -> Result<Response<pb::DeleteAccessKeyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteAccessKeyRequest| {
-            let (user, id) = names::access_key(&message.name)?;
+        self.known(Op::DeleteAccessKey, request, async |ctx, message: pb::DeleteAccessKeyRequest| {
+            let (user, id) = names::access_key(&message.name).of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_access_key(&ctx, user, id).await?;
             Ok(pb::DeleteAccessKeyResponse {})
@@ -95,12 +108,17 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::CreateRoleRequest>,
     ) -> Result<Response<pb::CreateRoleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateRoleRequest| {
-            let (owner, name) = (names::account(&message.parent)?, RoleName::parse(&message.role_id)?);
+        self.known(Op::CreateRole, request, async |ctx, message: pb::CreateRoleRequest| {
+            let (owner, name) =
+                (names::account(&message.parent).of("parent")?, RoleName::parse(&message.role_id).of("role_id")?);
             let longest = message.max_session_duration.map_or(DEFAULT_SESSION_SECS, |longest| longest.seconds);
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let row = self.app.create_role(&ctx, owner, &name, &message.trust_policy, longest).await?;
-            Ok(pb::CreateRoleResponse { role: Some(principal(row)) })
+            let row = self
+                .app
+                .create_role(&ctx, owner, &name, &message.trust_policy, longest)
+                .await
+                .document("trust_policy")?;
+            Ok(pb::CreateRoleResponse { role: Some(made(row, message.validate_only)) })
         })
         .await
     }
@@ -109,8 +127,8 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::DeleteRoleRequest>,
     ) -> Result<Response<pb::DeleteRoleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRoleRequest| {
-            let name = names::role(&message.name)?;
+        self.known(Op::DeleteRole, request, async |ctx, message: pb::DeleteRoleRequest| {
+            let name = names::role(&message.name).of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_principal(&ctx, name).await?;
             Ok(pb::DeleteRoleResponse {})
@@ -122,8 +140,8 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::ListPrincipalsRequest>,
     ) -> Result<Response<pb::ListPrincipalsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListPrincipalsRequest| {
-            let owner = names::account(&message.parent)?;
+        self.known(Op::ListPrincipals, request, async |ctx, message: pb::ListPrincipalsRequest| {
+            let owner = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
             let rows = self.app.list_principals(&ctx, owner, after, size).await?;
@@ -138,10 +156,12 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::PutPrincipalPolicyRequest>,
     ) -> Result<Response<pb::PutPrincipalPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::PutPrincipalPolicyRequest| {
-            let name = names::principal(&message.parent)?;
+        self.known(Op::PutPrincipalPolicy, request, async |ctx, message: pb::PutPrincipalPolicyRequest| {
+            let name = names::principal(&message.parent).of("parent")?;
+            UserName::parse(&message.policy_id).of("policy_id")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let warnings = self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await?;
+            let put = self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await;
+            let warnings = put.document("document")?;
             Ok(pb::PutPrincipalPolicyResponse { warnings })
         })
         .await
@@ -163,6 +183,12 @@ fn access_key(key: &NewAccessKey) -> pb::AccessKey {
         secret_access_key: key.secret.expose().clone(),
         create_time: Some(names::time(key.created_at)),
     }
+}
+
+/// A principal that was made; without the id that nobody has when it was not.
+fn made(row: PrincipalRow, validate_only: bool) -> pb::Principal {
+    let made = principal(row);
+    if validate_only { pb::Principal { unique_id: String::new(), ..made } } else { made }
 }
 
 fn principal(row: PrincipalRow) -> pb::Principal {

@@ -1,8 +1,11 @@
 //! `KeyService`: the KMS keys of accounts.
 
+use super::asking::changing;
+use super::names::Field;
 use super::{Services, names};
 use crate::error::{Error, Result};
 use crate::keys::{KeyInfo, KeyState};
+use crate::ops::Op;
 use crate::pb::keys as pb;
 use crate::pb::keys::key_service_server::KeyService;
 use tonic::{Request, Response, Status};
@@ -13,8 +16,9 @@ impl KeyService for Services {
         &self,
         request: Request<pb::CreateKeyRequest>,
     ) -> Result<Response<pb::CreateKeyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateKeyRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::CreateKey, request, async |ctx, message: pb::CreateKeyRequest| {
+            let account = names::account(&message.parent).of("parent")?;
+            let ctx = changing(ctx, "", message.validate_only, "")?;
             let made = self.app.create_key(&ctx, account, &message.description).await?;
             Ok(pb::CreateKeyResponse { key: Some(key(made)) })
         })
@@ -22,8 +26,8 @@ impl KeyService for Services {
     }
 
     async fn list_keys(&self, request: Request<pb::ListKeysRequest>) -> Result<Response<pb::ListKeysResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListKeysRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::ListKeys, request, async |ctx, message: pb::ListKeysRequest| {
+            let account = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
             let mut keys = self.app.list_keys(&ctx, account).await?;
@@ -40,8 +44,10 @@ impl KeyService for Services {
         &self,
         request: Request<pb::SetKeyStateRequest>,
     ) -> Result<Response<pb::SetKeyStateResponse>, Status> {
-        self.known(request, async |ctx, message: pb::SetKeyStateRequest| {
-            let (account, arn) = names::key(&message.name, &self.app.settings().region)?;
+        let enables = request.get_ref().state() == pb::key::State::Enabled;
+        let op = if enables { Op::EnableKey } else { Op::DisableKey };
+        self.known(op, request, async |ctx, message: pb::SetKeyStateRequest| {
+            let (account, arn) = names::key(&message.name, &self.app.settings().region).of("name")?;
             let enabled = match message.state() {
                 pb::key::State::Enabled => true,
                 pb::key::State::Disabled => false,
@@ -49,6 +55,7 @@ impl KeyService for Services {
                     return Err(Error::invalid("state", "STATE_ENABLED or STATE_DISABLED"));
                 }
             };
+            let ctx = changing(ctx, "", message.validate_only, "")?;
             let changed = self.app.set_key_enabled(&ctx, account, &arn, enabled).await?;
             Ok(pb::SetKeyStateResponse { key: Some(key(changed)) })
         })
@@ -58,15 +65,15 @@ impl KeyService for Services {
 
 fn key(info: KeyInfo) -> pb::Key {
     let account = info.arn.account().map_or_else(String::new, |account| account.to_string());
-    let id = info.arn.resource().strip_prefix("key/").unwrap_or_default();
+    let (id, arn) = (info.arn.resource().strip_prefix("key/").unwrap_or_default(), names::of_key(&info.arn));
     let state = match info.state {
         KeyState::Enabled => pb::key::State::Enabled,
         KeyState::Disabled => pb::key::State::Disabled,
         KeyState::PendingDeletion => pb::key::State::PendingDeletion,
     };
     pb::Key {
-        name: format!("accounts/{account}/keys/{id}"),
-        arn: info.arn.to_string(),
+        name: if arn.is_empty() { String::new() } else { format!("accounts/{account}/keys/{id}") },
+        arn,
         description: info.description,
         state: state.into(),
         create_time: Some(names::time(info.created_at)),

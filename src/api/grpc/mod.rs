@@ -44,16 +44,17 @@ struct Services {
 pub async fn routes(app: Arc<App>, endpoints: Vec<Endpoint>) -> Result<Routes> {
     let services = Services { app, endpoints: endpoints.into() };
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<TrustServiceServer<Services>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(crate::pb::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(Error::internal)?;
+    // Whatever is served says so, by construction.
     macro_rules! bounded {
-        ($server:ident) => {
+        ($server:ident) => {{
+            reporter.set_serving::<$server<Services>>().await;
             $server::new(services.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
-        };
+        }};
     }
     Ok(Routes::new(bounded!(TrustServiceServer))
         .add_service(bounded!(IdentityServiceServer))

@@ -1,15 +1,62 @@
 //! Resource names: `accounts/<id>/…`, read and written in one place.
 
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
+use crate::domain::keyring::UNMADE;
+use crate::error::{Error, Reason, Result};
 use crate::names::{
     AccountId, Arn, PageSize, PageToken, PrincipalKind, PrincipalName, Region, RepositoryName, RepositoryRef, RoleName,
     Uid, UserName,
 };
 
+/// Names the field of the request in what is wrong with it.
+pub(super) trait Field<T> {
+    /// The field that was parsed.
+    fn of(self, field: &'static str) -> Result<T>;
+
+    /// The field that holds the policy.
+    fn document(self, field: &'static str) -> Result<T>;
+
+    /// The message in which the field stands that was found wrong.
+    fn within(self, message: &'static str) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Field<T> for Result<T, E> {
+    fn of(self, field: &'static str) -> Result<T> {
+        self.map_err(|error| match error.into() {
+            error if error.reason == Reason::InvalidArgument => {
+                Error { message: format!("{field}: {}", error.message), ..error }.with("field", field)
+            }
+            error => error,
+        })
+    }
+
+    fn document(self, field: &'static str) -> Result<T> {
+        self.map_err(|error| match error.into() {
+            error if error.reason == Reason::MalformedPolicy => error.with("field", field),
+            error => error,
+        })
+    }
+
+    fn within(self, message: &'static str) -> Result<T> {
+        self.map_err(|error| {
+            let error = error.into();
+            match error.metadata.get("field").cloned() {
+                Some(field) if error.reason == Reason::InvalidArgument && !field.contains('.') => {
+                    error.with("field", format!("{message}.{field}"))
+                }
+                Some(_) | None => error,
+            }
+        })
+    }
+}
+
+/// Characters of a malformed text that are told again.
+const ECHO_MAX: usize = 80;
+
 /// Why a resource name is not the one a call wants.
 fn wanted(text: &str, form: &'static str) -> Error {
-    Error::invalid("name", format!("{text:?} is not {form}"))
+    let text: String = text.chars().take(ECHO_MAX).collect();
+    Error::new(Reason::InvalidArgument, format!("{text:?} is not {form}"))
 }
 
 /// `accounts/<id>`.
@@ -92,10 +139,15 @@ pub(super) fn of_repository(account: AccountId, name: &RepositoryName) -> String
     format!("accounts/{account}/repositories/{name}")
 }
 
+/// How a key is told in answers: not at all, when there would be one and is none.
+pub(super) fn of_key(key: &Arn) -> String {
+    if key.resource() == UNMADE { String::new() } else { key.to_string() }
+}
+
 /// The page asked for: its size, and the key it begins after.
 pub(super) fn page(size: i32, token: &str) -> Result<(PageSize, Option<PageToken>)> {
     let size = u32::try_from(size).map_err(|_| Error::invalid("page_size", "0 to 1,000"))?;
-    Ok((PageSize::clamp(size), PageToken::decode(token)?))
+    Ok((PageSize::clamp(size), PageToken::decode(token).of("page_token")?))
 }
 
 /// The token of the page after this one; empty when this one was not full.
@@ -118,9 +170,17 @@ pub(super) fn time(moment: Timestamp) -> prost_types::Timestamp {
 }
 
 /// A moment from the wire.
-pub(super) fn moment(time: &prost_types::Timestamp) -> Timestamp {
-    Timestamp::from_micros(time.seconds.saturating_mul(1_000_000).saturating_add(i64::from(time.nanos / 1_000)))
+// SPEC: google.protobuf.Timestamp, the years 0001 to 9999 and never a negative fraction.
+pub(super) fn moment(time: &prost_types::Timestamp) -> Result<Timestamp> {
+    let fits = (-62_135_596_800..=253_402_300_799).contains(&time.seconds) && NANOS.contains(&time.nanos);
+    if !fits {
+        let text = "a moment of the years 0001 to 9999, with nanos of 0 to 999,999,999";
+        return Err(Error::new(Reason::InvalidArgument, text));
+    }
+    Ok(Timestamp::from_micros(time.seconds * 1_000_000 + i64::from(time.nanos / 1_000)))
 }
+
+const NANOS: std::ops::RangeInclusive<i32> = 0..=999_999_999;
 
 /// A duration on the wire.
 pub(super) fn duration(duration: std::time::Duration) -> prost_types::Duration {
@@ -130,7 +190,8 @@ pub(super) fn duration(duration: std::time::Duration) -> prost_types::Duration {
 
 /// Whole seconds of a duration from the wire.
 pub(super) fn seconds(duration: &prost_types::Duration) -> Result<u64> {
-    u64::try_from(duration.seconds).map_err(|_| Error::invalid("duration", "not negative"))
+    let seconds = u64::try_from(duration.seconds).ok().filter(|_| NANOS.contains(&duration.nanos));
+    seconds.ok_or_else(|| Error::new(Reason::InvalidArgument, "seconds and nanos that are not negative"))
 }
 
 #[cfg(test)]
@@ -154,5 +215,28 @@ mod tests {
         assert_eq!((&*owner.name, id), ("a", "AKIA1"));
         assert!(key("accounts/111122223333/keys/../x", &region).is_err());
         assert!(numbered("accounts/111122223333/grants/x", "grants").is_err());
+    }
+
+    #[test]
+    fn what_is_malformed_is_told_under_its_field_and_cut() {
+        let error = account(&"é".repeat(10_000)).of("parent").unwrap_err();
+        assert_eq!(error.metadata["field"], "parent");
+        assert!(error.message.starts_with("parent: \"é") && error.message.chars().count() < 160, "{error}");
+        let error = RepositoryName::parse("A").of("repository_id").unwrap_err();
+        assert_eq!(error.metadata["field"], "repository_id");
+        let error: Result<()> = Err(Error::invalid("grantee", "an ARN"));
+        assert_eq!(error.within("grant").unwrap_err().metadata["field"], "grant.grantee");
+    }
+
+    #[test]
+    fn moments_outside_of_the_calendar_are_refused() {
+        let read = |seconds, nanos| moment(&prost_types::Timestamp { seconds, nanos });
+        assert_eq!(read(253_402_300_799, 999_999_999).unwrap().to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(read(-62_135_596_800, 0).unwrap().to_string(), "0001-01-01T00:00:00.000Z");
+        for (seconds, nanos) in
+            [(253_402_300_800, 0), (-62_135_596_801, 0), (i64::MAX, 0), (i64::MIN, 0), (0, -1), (0, 1_000_000_000)]
+        {
+            assert!(read(seconds, nanos).is_err(), "{seconds} {nanos}");
+        }
     }
 }

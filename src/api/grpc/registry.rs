@@ -1,14 +1,18 @@
 //! `RegistryService`: repositories, policies, settings, images.
 
 use super::asking::changing;
+use super::names::Field;
 use super::{Services, names};
 use crate::domain::images::{Listed, Reference};
+use crate::domain::registries::NewSettings;
 use crate::error::{Error, Result};
-use crate::names::{Arn, Digest, RepositoryName, RepositoryRef, Tag};
+use crate::names::{AccountId, Arn, Digest, Profile, RepositoryName, RepositoryRef, Tag};
+use crate::ops::Op;
 use crate::pb::registry as pb;
+use crate::pb::registry::SparseManifests;
 use crate::pb::registry::registry_service_server::RegistryService;
-use crate::pb::registry::registry_settings::CreateOnPush;
-use crate::store::registries::Registry;
+use crate::pb::registry::registry_settings::{CreateOnPush, Profile as ProfileName};
+use crate::store::registries::Settings;
 use crate::store::repositories::RepositoryRow;
 use tonic::{Request, Response, Status};
 
@@ -18,13 +22,17 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::CreateRepositoryRequest>,
     ) -> Result<Response<pb::CreateRepositoryResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateRepositoryRequest| {
+        self.known(Op::CreateRepository, request, async |ctx, message: pb::CreateRepositoryRequest| {
             let address = RepositoryRef {
-                account: names::account(&message.parent)?,
+                account: names::account(&message.parent).of("parent")?,
                 region: self.app.settings().region.clone(),
-                name: RepositoryName::parse(&message.repository_id)?,
+                name: RepositoryName::parse(&message.repository_id).of("repository_id")?,
             };
-            let key = Some(message.kms_key_arn.as_str()).filter(|key| !key.is_empty()).map(Arn::parse).transpose()?;
+            let key = Some(message.kms_key_arn.as_str())
+                .filter(|key| !key.is_empty())
+                .map(Arn::parse)
+                .transpose()
+                .of("kms_key_arn")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let row = self.app.create_repository(&ctx, &address, key).await?;
             Ok(pb::CreateRepositoryResponse { repository: Some(self.repository(row)) })
@@ -36,8 +44,8 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::GetRepositoryRequest>,
     ) -> Result<Response<pb::GetRepositoryResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetRepositoryRequest| {
-            let row = self.app.get_repository(&ctx, &self.named(&message.name)?).await?;
+        self.known(Op::DescribeRepositories, request, async |ctx, message: pb::GetRepositoryRequest| {
+            let row = self.app.get_repository(&ctx, &self.named(&message.name).of("name")?).await?;
             Ok(pb::GetRepositoryResponse { repository: Some(self.repository(row)) })
         })
         .await
@@ -47,8 +55,8 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::ListRepositoriesRequest>,
     ) -> Result<Response<pb::ListRepositoriesResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListRepositoriesRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::ListRepositories, request, async |ctx, message: pb::ListRepositoriesRequest| {
+            let account = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
             let rows = self.app.list_repositories(&ctx, account, after, size).await?;
@@ -63,11 +71,32 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::DeleteRepositoryRequest>,
     ) -> Result<Response<pb::DeleteRepositoryResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRepositoryRequest| {
-            let address = self.named(&message.name)?;
+        self.known(Op::DeleteRepository, request, async |ctx, message: pb::DeleteRepositoryRequest| {
+            let address = self.named(&message.name).of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_repository(&ctx, &address, message.force).await?;
             Ok(pb::DeleteRepositoryResponse {})
+        })
+        .await
+    }
+
+    async fn update_repository(
+        &self,
+        request: Request<pb::UpdateRepositoryRequest>,
+    ) -> Result<Response<pb::UpdateRepositoryResponse>, Status> {
+        self.known(Op::PutRepositorySettings, request, async |ctx, message: pb::UpdateRepositoryRequest| {
+            let address = self.named(&message.name).of("name")?;
+            let sparse = match message.sparse_manifests() {
+                SparseManifests::Inherited => None,
+                SparseManifests::Refused => Some(false),
+                SparseManifests::Accepted => Some(true),
+                SparseManifests::Unspecified => {
+                    return Err(Error::invalid("sparse_manifests", "INHERITED, REFUSED or ACCEPTED"));
+                }
+            };
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let row = self.app.set_sparse_manifests(&ctx, &address, sparse).await?;
+            Ok(pb::UpdateRepositoryResponse { repository: Some(self.repository(row)) })
         })
         .await
     }
@@ -76,8 +105,8 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::GetRepositoryPolicyRequest>,
     ) -> Result<Response<pb::GetRepositoryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetRepositoryPolicyRequest| {
-            let policy = self.app.repository_policy(&ctx, &self.named(&message.name)?).await?;
+        self.known(Op::GetRepositoryPolicy, request, async |ctx, message: pb::GetRepositoryPolicyRequest| {
+            let policy = self.app.repository_policy(&ctx, &self.named(&message.name).of("name")?).await?;
             Ok(pb::GetRepositoryPolicyResponse { policy })
         })
         .await
@@ -87,10 +116,14 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::SetRepositoryPolicyRequest>,
     ) -> Result<Response<pb::SetRepositoryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::SetRepositoryPolicyRequest| {
-            let address = self.named(&message.name)?;
+        self.known(Op::SetRepositoryPolicy, request, async |ctx, message: pb::SetRepositoryPolicyRequest| {
+            let address = self.named(&message.name).of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let warnings = self.app.set_repository_policy(&ctx, &address, &message.policy, message.force).await?;
+            let warnings = self
+                .app
+                .set_repository_policy(&ctx, &address, &message.policy, message.force)
+                .await
+                .document("policy")?;
             Ok(pb::SetRepositoryPolicyResponse { warnings })
         })
         .await
@@ -100,8 +133,8 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::DeleteRepositoryPolicyRequest>,
     ) -> Result<Response<pb::DeleteRepositoryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRepositoryPolicyRequest| {
-            let address = self.named(&message.name)?;
+        self.known(Op::DeleteRepositoryPolicy, request, async |ctx, message: pb::DeleteRepositoryPolicyRequest| {
+            let address = self.named(&message.name).of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_repository_policy(&ctx, &address).await?;
             Ok(pb::DeleteRepositoryPolicyResponse {})
@@ -113,8 +146,8 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::GetRegistryPolicyRequest>,
     ) -> Result<Response<pb::GetRegistryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetRegistryPolicyRequest| {
-            let policy = self.app.registry_policy(&ctx, names::account(&message.parent)?).await?;
+        self.known(Op::GetRegistryPolicy, request, async |ctx, message: pb::GetRegistryPolicyRequest| {
+            let policy = self.app.registry_policy(&ctx, names::account(&message.parent).of("parent")?).await?;
             Ok(pb::GetRegistryPolicyResponse { policy })
         })
         .await
@@ -124,10 +157,11 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::PutRegistryPolicyRequest>,
     ) -> Result<Response<pb::PutRegistryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::PutRegistryPolicyRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::PutRegistryPolicy, request, async |ctx, message: pb::PutRegistryPolicyRequest| {
+            let account = names::account(&message.parent).of("parent")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let warnings = self.app.put_registry_policy(&ctx, account, &message.policy, message.force).await?;
+            let warnings =
+                self.app.put_registry_policy(&ctx, account, &message.policy, message.force).await.document("policy")?;
             Ok(pb::PutRegistryPolicyResponse { warnings })
         })
         .await
@@ -137,8 +171,8 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::DeleteRegistryPolicyRequest>,
     ) -> Result<Response<pb::DeleteRegistryPolicyResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRegistryPolicyRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::DeleteRegistryPolicy, request, async |ctx, message: pb::DeleteRegistryPolicyRequest| {
+            let account = names::account(&message.parent).of("parent")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_registry_policy(&ctx, account).await?;
             Ok(pb::DeleteRegistryPolicyResponse {})
@@ -150,9 +184,13 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::GetRegistrySettingsRequest>,
     ) -> Result<Response<pb::GetRegistrySettingsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetRegistrySettingsRequest| {
-            let registry = self.app.registry_settings(&ctx, names::registry(&message.name)?).await?;
-            Ok(pb::GetRegistrySettingsResponse { settings: Some(settings(&registry)) })
+        self.known(Op::DescribeRegistry, request, async |ctx, message: pb::GetRegistrySettingsRequest| {
+            let registry = self.app.registry_settings(&ctx, names::registry(&message.name).of("name")?).await?;
+            let audit_rows_lost = i64::try_from(self.app.audit_rows_lost()).unwrap_or(i64::MAX);
+            Ok(pb::GetRegistrySettingsResponse {
+                settings: Some(settings(registry.account, registry.settings)),
+                audit_rows_lost,
+            })
         })
         .await
     }
@@ -161,19 +199,12 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::UpdateRegistrySettingsRequest>,
     ) -> Result<Response<pb::UpdateRegistrySettingsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::UpdateRegistrySettingsRequest| {
+        self.known(Op::PutRegistrySettings, request, async |ctx, message: pb::UpdateRegistrySettingsRequest| {
             let wanted = message.settings.unwrap_or_default();
-            let account = names::registry(&wanted.name)?;
-            let create_on_push = match wanted.create_on_push() {
-                CreateOnPush::Enabled => true,
-                CreateOnPush::Disabled => false,
-                CreateOnPush::Unspecified => {
-                    return Err(Error::invalid("create_on_push", "ENABLED or DISABLED"));
-                }
-            };
+            let account = names::registry(&wanted.name).of("settings.name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            self.app.set_registry_settings(&ctx, account, create_on_push).await?;
-            Ok(pb::UpdateRegistrySettingsResponse { settings: Some(wanted) })
+            let chosen = self.app.set_registry_settings(&ctx, account, new_settings(&wanted)?).await?;
+            Ok(pb::UpdateRegistrySettingsResponse { settings: Some(settings(account, chosen)) })
         })
         .await
     }
@@ -182,8 +213,8 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::ListImagesRequest>,
     ) -> Result<Response<pb::ListImagesResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListImagesRequest| {
-            let address = self.named(&message.parent)?;
+        self.known(Op::DescribeImages, request, async |ctx, message: pb::ListImagesRequest| {
+            let address = self.named(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
             let page = self.app.list_images(&ctx, &address, after, size).await?;
@@ -198,11 +229,11 @@ impl RegistryService for Services {
         &self,
         request: Request<pb::DeleteImageRequest>,
     ) -> Result<Response<pb::DeleteImageResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteImageRequest| {
-            let address = self.named(&message.parent)?;
+        self.known(Op::BatchDeleteImage, request, async |ctx, message: pb::DeleteImageRequest| {
+            let address = self.named(&message.parent).of("parent")?;
             let reference = match Digest::parse(&message.reference) {
                 Ok(digest) => Reference::Digest(digest),
-                Err(_) => Reference::Tag(Tag::parse(&message.reference)?),
+                Err(_) => Reference::Tag(Tag::parse(&message.reference).of("reference")?),
             };
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_image(&ctx, &address, reference).await?;
@@ -225,19 +256,61 @@ impl Services {
         pb::Repository {
             name,
             uri,
-            kms_key_arn: row.kms_key.to_string(),
+            kms_key_arn: names::of_key(&row.kms_key),
             create_time: Some(names::time(row.created_at)),
+            sparse_manifests: sparse(row.sparse_manifests).into(),
             arn: row.into_address(&settings.region).arn().to_string(),
         }
     }
 }
 
-fn settings(registry: &Registry) -> pb::RegistrySettings {
-    let create_on_push = if registry.create_on_push { CreateOnPush::Enabled } else { CreateOnPush::Disabled };
+fn settings(account: AccountId, chosen: Settings) -> pb::RegistrySettings {
+    let create_on_push = if chosen.create_on_push { CreateOnPush::Enabled } else { CreateOnPush::Disabled };
+    let profile = match chosen.profile {
+        Profile::Oci => ProfileName::Oci,
+        Profile::Ecr => ProfileName::Ecr,
+    };
     pb::RegistrySettings {
-        name: format!("accounts/{}/registry", registry.account),
+        name: format!("accounts/{account}/registry"),
         create_on_push: create_on_push.into(),
+        sparse_manifests: sparse(Some(chosen.sparse_manifests)).into(),
+        profile: profile.into(),
     }
+}
+
+fn sparse(chosen: Option<bool>) -> SparseManifests {
+    match chosen {
+        None => SparseManifests::Inherited,
+        Some(false) => SparseManifests::Refused,
+        Some(true) => SparseManifests::Accepted,
+    }
+}
+
+fn new_settings(wanted: &pb::RegistrySettings) -> Result<NewSettings> {
+    let new = NewSettings {
+        create_on_push: match wanted.create_on_push() {
+            CreateOnPush::Unspecified => None,
+            CreateOnPush::Disabled => Some(false),
+            CreateOnPush::Enabled => Some(true),
+        },
+        sparse_manifests: match wanted.sparse_manifests() {
+            SparseManifests::Unspecified => None,
+            SparseManifests::Refused => Some(false),
+            SparseManifests::Accepted => Some(true),
+            SparseManifests::Inherited => {
+                return Err(Error::invalid("sparse_manifests", "REFUSED or ACCEPTED; a registry inherits from nobody"));
+            }
+        },
+        profile: match wanted.profile() {
+            ProfileName::Unspecified => None,
+            ProfileName::Oci => Some(Profile::Oci),
+            ProfileName::Ecr => Some(Profile::Ecr),
+        },
+    };
+    if new == NewSettings::default() {
+        return Err(Error::invalid("settings", "at least one of create_on_push, sparse_manifests, profile"));
+    }
+    Ok(new)
 }
 
 fn image(address: &RepositoryRef, kms_key: &Arn, listed: Listed) -> pb::Image {

@@ -1,12 +1,14 @@
 //! `ReplicationService`: rules, status, receipts, verification.
 
 use super::asking::changing;
+use super::names::Field;
 use super::{Services, names};
 use crate::domain::replication::receipt::{How, Receipt};
 use crate::domain::replication::rules::{NewRule, Status as Behind};
 use crate::domain::replication::verify::{Damage, Progress};
 use crate::error::Result;
 use crate::names::{AccountId, Region, RepositoryRef};
+use crate::ops::Op;
 use crate::pb::replication as pb;
 use crate::pb::replication::replication_service_server::ReplicationService;
 use crate::store::receipts::ReceiptRow;
@@ -24,10 +26,14 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::CreateRuleRequest>,
     ) -> Result<Response<pb::CreateRuleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateRuleRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::CreateReplicationRule, request, async |ctx, message: pb::CreateRuleRequest| {
+            let account = names::account(&message.parent).of("parent")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let row = self.app.create_rule(&ctx, account, new_rule(message.rule.unwrap_or_default())?).await?;
+            let row = self
+                .app
+                .create_rule(&ctx, account, new_rule(message.rule.unwrap_or_default())?)
+                .await
+                .within("rule")?;
             Ok(pb::CreateRuleResponse { rule: Some(rule(row)) })
         })
         .await
@@ -37,10 +43,11 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::ListRulesRequest>,
     ) -> Result<Response<pb::ListRulesResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListRulesRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::ListReplicationRules, request, async |ctx, message: pb::ListRulesRequest| {
+            let account = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
-            let rows = self.app.list_rules(&ctx, account, names::after_uid(token.as_ref())?, size).await?;
+            let rows =
+                self.app.list_rules(&ctx, account, names::after_uid(token.as_ref()).of("page_token")?, size).await?;
             let next_page_token = names::next_page(&rows, size, |row| row.id.to_string());
             Ok(pb::ListRulesResponse { rules: rows.into_iter().map(rule).collect(), next_page_token })
         })
@@ -51,8 +58,8 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::DeleteRuleRequest>,
     ) -> Result<Response<pb::DeleteRuleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::DeleteRuleRequest| {
-            let (account, id) = names::numbered(&message.name, "rules")?;
+        self.known(Op::DeleteReplicationRule, request, async |ctx, message: pb::DeleteRuleRequest| {
+            let (account, id) = names::numbered(&message.name, "rules").of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, &message.etag)?;
             self.app.delete_rule(&ctx, account, id).await?;
             Ok(pb::DeleteRuleResponse {})
@@ -64,8 +71,8 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetStatusRequest| {
-            let all = self.app.replication_status(&ctx, names::account(&message.parent)?).await?;
+        self.known(Op::GetReplicationStatus, request, async |ctx, message: pb::GetStatusRequest| {
+            let all = self.app.replication_status(&ctx, names::account(&message.parent).of("parent")?).await?;
             Ok(pb::GetStatusResponse { destinations: all.into_iter().map(behind).collect() })
         })
         .await
@@ -75,8 +82,8 @@ impl ReplicationService for Services {
         &self,
         request: Request<pb::ListReceiptsRequest>,
     ) -> Result<Response<pb::ListReceiptsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListReceiptsRequest| {
-            let address = names::repository(&message.parent, &self.app.settings().region)?;
+        self.known(Op::ListReceipts, request, async |ctx, message: pb::ListReceiptsRequest| {
+            let address = names::repository(&message.parent, &self.app.settings().region).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
             let rows = self.app.list_receipts(&ctx, &address, after, size).await?;
@@ -92,8 +99,8 @@ impl ReplicationService for Services {
     }
 
     async fn verify(&self, request: Request<pb::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
-        self.known(request, async |ctx, message: pb::VerifyRequest| {
-            let address = names::repository(&message.name, &self.app.settings().region)?;
+        self.known(Op::VerifyImages, request, async |ctx, message: pb::VerifyRequest| {
+            let address = names::repository(&message.name, &self.app.settings().region).of("name")?;
             let reports = self.app.verify_repository(&ctx, &address).await?;
             let id = ctx.request_id;
             let told = ReceiverStream::new(reports).map(move |report| match report {
@@ -109,7 +116,10 @@ impl ReplicationService for Services {
 
 fn new_rule(rule: pb::Rule) -> Result<NewRule> {
     let destination = |sent: pb::Destination| {
-        Ok(Destination { region: Region::parse(&sent.region)?, account: AccountId::parse(&sent.account)? })
+        Ok(Destination {
+            region: Region::parse(&sent.region).of("rule.destinations.region")?,
+            account: AccountId::parse(&sent.account).of("rule.destinations.account")?,
+        })
     };
     Ok(NewRule {
         repository_prefix: rule.repository_prefix,

@@ -1,12 +1,14 @@
 //! `SharingService`: grants, and the explanation of access.
 
 use super::asking::changing;
+use super::names::Field;
 use super::{Services, names};
 use crate::authz::eval::Outcome;
 use crate::clock::Timestamp;
 use crate::domain::grants::{NewGrant, State};
 use crate::error::{Error, Result};
 use crate::names::{Arn, Tag, TagPattern};
+use crate::ops::Op;
 use crate::pb::sharing as pb;
 use crate::pb::sharing::sharing_service_server::SharingService;
 use crate::store::grants::{GrantAction, GrantRow};
@@ -18,19 +20,19 @@ impl SharingService for Services {
         &self,
         request: Request<pb::CreateGrantRequest>,
     ) -> Result<Response<pb::CreateGrantResponse>, Status> {
-        self.known(request, async |ctx, message: pb::CreateGrantRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::CreateGrant, request, async |ctx, message: pb::CreateGrantRequest| {
+            let account = names::account(&message.parent).of("parent")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let new = new_grant(message.grant.unwrap_or_default())?;
-            let row = self.app.create_grant(&ctx, account, new).await?;
+            let row = self.app.create_grant(&ctx, account, new).await.within("grant")?;
             Ok(pb::CreateGrantResponse { grant: Some(grant(row, ctx.now)) })
         })
         .await
     }
 
     async fn get_grant(&self, request: Request<pb::GetGrantRequest>) -> Result<Response<pb::GetGrantResponse>, Status> {
-        self.known(request, async |ctx, message: pb::GetGrantRequest| {
-            let (account, id) = names::numbered(&message.name, "grants")?;
+        self.known(Op::ListGrants, request, async |ctx, message: pb::GetGrantRequest| {
+            let (account, id) = names::numbered(&message.name, "grants").of("name")?;
             let row = self.app.get_grant(&ctx, account, id).await?;
             Ok(pb::GetGrantResponse { grant: Some(grant(row, ctx.now)) })
         })
@@ -41,10 +43,11 @@ impl SharingService for Services {
         &self,
         request: Request<pb::ListGrantsRequest>,
     ) -> Result<Response<pb::ListGrantsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListGrantsRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::ListGrants, request, async |ctx, message: pb::ListGrantsRequest| {
+            let account = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
-            let rows = self.app.list_grants(&ctx, account, names::after_uid(token.as_ref())?, size).await?;
+            let rows =
+                self.app.list_grants(&ctx, account, names::after_uid(token.as_ref()).of("page_token")?, size).await?;
             let next_page_token = names::next_page(&rows, size, |row| row.id.to_string());
             let grants = rows.into_iter().map(|row| grant(row, ctx.now)).collect();
             Ok(pb::ListGrantsResponse { grants, next_page_token })
@@ -56,8 +59,8 @@ impl SharingService for Services {
         &self,
         request: Request<pb::RevokeGrantRequest>,
     ) -> Result<Response<pb::RevokeGrantResponse>, Status> {
-        self.known(request, async |ctx, message: pb::RevokeGrantRequest| {
-            let (account, id) = names::numbered(&message.name, "grants")?;
+        self.known(Op::RevokeGrant, request, async |ctx, message: pb::RevokeGrantRequest| {
+            let (account, id) = names::numbered(&message.name, "grants").of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, &message.etag)?;
             let row = self.app.revoke_grant(&ctx, account, id).await?;
             Ok(pb::RevokeGrantResponse { grant: Some(grant(row, ctx.now)) })
@@ -69,10 +72,10 @@ impl SharingService for Services {
         &self,
         request: Request<pb::ExplainAccessRequest>,
     ) -> Result<Response<pb::ExplainAccessResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ExplainAccessRequest| {
-            let repository = names::repository(&message.repository, &self.app.settings().region)?;
-            let principal = Arn::parse(&message.principal)?;
-            let tag = Some(message.tag.as_str()).filter(|tag| !tag.is_empty()).map(Tag::parse).transpose()?;
+        self.known(Op::ExplainAccess, request, async |ctx, message: pb::ExplainAccessRequest| {
+            let repository = names::repository(&message.repository, &self.app.settings().region).of("repository")?;
+            let principal = Arn::parse(&message.principal).of("principal")?;
+            let tag = Some(message.tag.as_str()).filter(|tag| !tag.is_empty()).map(Tag::parse).transpose().of("tag")?;
             let answer = self.app.explain_access(&ctx, &principal, &message.action, &repository, tag).await?;
             let outcome = match answer.outcome {
                 Outcome::Allow => pb::explain_access_response::Outcome::Allowed,
@@ -93,15 +96,15 @@ fn new_grant(grant: pb::Grant) -> Result<NewGrant> {
     let action = |action| match pb::GrantAction::try_from(action) {
         Ok(pb::GrantAction::Pull) => Ok(GrantAction::Pull),
         Ok(pb::GrantAction::Push) => Ok(GrantAction::Push),
-        Ok(pb::GrantAction::Unspecified) | Err(_) => Err(Error::invalid("actions", "PULL or PUSH")),
+        Ok(pb::GrantAction::Unspecified) | Err(_) => Err(Error::invalid("grant.actions", "PULL or PUSH")),
     };
     Ok(NewGrant {
         actions: grant.actions.iter().copied().map(action).collect::<Result<_>>()?,
         grantee: grant.grantee,
         repository_pattern: grant.repository_pattern,
-        tag_pattern: TagPattern::parse(&grant.tag_pattern)?,
-        not_before: grant.start_time.as_ref().map(names::moment),
-        not_after: grant.expire_time.as_ref().map(names::moment),
+        tag_pattern: TagPattern::parse(&grant.tag_pattern).of("grant.tag_pattern")?,
+        not_before: grant.start_time.as_ref().map(names::moment).transpose().of("grant.start_time")?,
+        not_after: grant.expire_time.as_ref().map(names::moment).transpose().of("grant.expire_time")?,
         reason: grant.reason,
     })
 }

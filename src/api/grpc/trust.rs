@@ -1,10 +1,13 @@
 //! `TrustService`: the trust broker.
 
 use super::asking::changing;
+use super::names::Field;
 use super::{Services, names};
+use crate::clock::Timestamp;
 use crate::domain::trust::{AssumeRole, Assumed};
 use crate::error::{Error, Result};
 use crate::names::{Arn, PrincipalKind, PrincipalName, SessionName, Uid};
+use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
 use crate::store::sessions::SessionRow;
@@ -17,8 +20,8 @@ impl TrustService for Services {
         &self,
         request: Request<pb::ExchangeTokenRequest>,
     ) -> Result<Response<pb::ExchangeTokenResponse>, Status> {
-        self.unproven(request, async |message: pb::ExchangeTokenRequest| {
-            let (token, principal) = self.app.exchange_token(&message.presigned_url, &self.endpoints).await?;
+        self.unproven(request, async |ctx, message: pb::ExchangeTokenRequest| {
+            let (token, principal) = self.app.exchange_token(&ctx, &message.presigned_url, &self.endpoints).await?;
             Ok(pb::ExchangeTokenResponse {
                 token: token.text.expose().clone(),
                 expire_time: Some(names::time(token.expires_at)),
@@ -32,8 +35,8 @@ impl TrustService for Services {
         &self,
         request: Request<pb::AssumeRoleRequest>,
     ) -> Result<Response<pb::AssumeRoleResponse>, Status> {
-        self.known(request, async |ctx, message: pb::AssumeRoleRequest| {
-            let assumed = self.app.assume_role(&ctx, wanted(message)?).await?;
+        self.known(Op::AssumeRole, request, async |ctx, message: pb::AssumeRoleRequest| {
+            let assumed = self.app.assume_role(&ctx, wanted(message)?).await.document("policies")?;
             Ok(told(&assumed))
         })
         .await
@@ -43,8 +46,8 @@ impl TrustService for Services {
         &self,
         request: Request<pb::GetCallerIdentityRequest>,
     ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
-        self.known(request, async |ctx, _| {
-            let principal = self.app.caller_identity(&ctx)?;
+        self.known(Op::GetCallerIdentity, request, async |ctx, _| {
+            let principal = self.app.caller_identity(&ctx).await?;
             let session = principal.session.as_ref().and_then(|session| session.name.as_ref());
             let user_id = match (principal.name.kind, session) {
                 (PrincipalKind::Role, Some(session)) => format!("{}:{session}", principal.unique_id),
@@ -60,7 +63,7 @@ impl TrustService for Services {
         &self,
         request: Request<pb::GetAuthorizationTokenRequest>,
     ) -> Result<Response<pb::GetAuthorizationTokenResponse>, Status> {
-        self.known(request, async |ctx, _| {
+        self.known(Op::GetAuthorizationToken, request, async |ctx, _| {
             let token = self.app.authorization_token(&ctx).await?;
             Ok(pb::GetAuthorizationTokenResponse {
                 username: "AWS".to_owned(),
@@ -75,16 +78,12 @@ impl TrustService for Services {
         &self,
         request: Request<pb::ListSessionsRequest>,
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
-        self.known(request, async |ctx, message: pb::ListSessionsRequest| {
-            let account = names::account(&message.parent)?;
+        self.known(Op::ListSessions, request, async |ctx, message: pb::ListSessionsRequest| {
+            let account = names::account(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
-            let before = match token {
-                Some(token) => token.key().parse().map_err(|_| Error::invalid("page_token", "unchanged, please"))?,
-                None => i64::MAX,
-            };
-            let before = crate::clock::Timestamp::from_micros(before);
+            let before = token.as_ref().map(|token| before(token.key())).transpose()?;
             let rows = self.app.list_sessions(&ctx, account, before, size).await?;
-            let next_page_token = names::next_page(&rows, size, |row| row.issued_at.micros().to_string());
+            let next_page_token = names::next_page(&rows, size, page_key);
             Ok(pb::ListSessionsResponse { sessions: rows.into_iter().map(session).collect(), next_page_token })
         })
         .await
@@ -94,8 +93,8 @@ impl TrustService for Services {
         &self,
         request: Request<pb::RevokeSessionRequest>,
     ) -> Result<Response<pb::RevokeSessionResponse>, Status> {
-        self.known(request, async |ctx, message: pb::RevokeSessionRequest| {
-            let (account, id) = names::numbered(&message.name, "sessions")?;
+        self.known(Op::RevokeSession, request, async |ctx, message: pb::RevokeSessionRequest| {
+            let (account, id) = names::numbered(&message.name, "sessions").of("name")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.revoke_session(&ctx, account, id).await?;
             Ok(pb::RevokeSessionResponse {})
@@ -104,11 +103,22 @@ impl TrustService for Services {
     }
 }
 
+/// Where a page of sessions begins.
+fn before(key: &str) -> Result<(Timestamp, Uid)> {
+    let parsed = key.split_once('/').and_then(|(at, id)| Some((at.parse().ok()?, Uid::parse(id).ok()?)));
+    let (at, id) = parsed.ok_or_else(|| Error::invalid("page_token", "unchanged, please"))?;
+    Ok((Timestamp::from_micros(at), id))
+}
+
+fn page_key(row: &SessionRow) -> String {
+    format!("{}/{}", row.issued_at.micros(), row.id)
+}
+
 fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
-    let duration = message.duration.as_ref().map(names::seconds).transpose()?;
+    let duration = message.duration.as_ref().map(names::seconds).transpose().of("duration")?;
     Ok(AssumeRole {
-        role: PrincipalName::from_arn(&Arn::parse(&message.role_arn)?)?,
-        session_name: SessionName::parse(&message.session_name)?,
+        role: PrincipalName::from_arn(&Arn::parse(&message.role_arn).of("role_arn")?).of("role_arn")?,
+        session_name: SessionName::parse(&message.session_name).of("session_name")?,
         duration: duration.map(Duration::from_secs),
         policies: message.policies,
         external_id: Some(message.external_id).filter(|id| !id.is_empty()),

@@ -20,8 +20,9 @@ use super::body::{self, Body};
 use super::caller;
 use crate::ctx::{Caller, Ctx};
 use crate::domain::App;
+use crate::domain::lists::ReferrersOf;
 use crate::error::{Error, Reason, Result};
-use crate::names::RepositoryRef;
+use crate::names::{PageSize, RepositoryRef};
 use address::Repository;
 use error::{Asked, Challenge};
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -78,8 +79,11 @@ pub async fn handle(app: &Arc<App>, request: Request<Incoming>) -> Response<Body
     };
     let mut response = answered.unwrap_or_else(|error| {
         let error = unproven(&ctx, error);
-        let spoiled = (error.reason != Reason::CallerUnknown || !matches!(ctx.caller, Caller::Anonymous))
-            .then_some("invalid_token");
+        let spoiled = match (error.reason, &ctx.caller) {
+            (Reason::ScopeInsufficient, _) => Some("insufficient_scope"),
+            (Reason::CallerUnknown, Caller::Anonymous) => None,
+            _ => Some("invalid_token"),
+        };
         let challenge = Challenge::for_host(&host, secure, scope, spoiled);
         log(&ctx, &error);
         error::render(&error, &Asked { head, request_id, challenge: &challenge })
@@ -96,10 +100,10 @@ async fn answer(
     body: Incoming,
 ) -> Result<Response<Body>> {
     check_region(ctx, route)?;
-    ctx.caller = caller::of_registry(app, &headers).await?;
+    ctx.caller = caller::of_registry(app, ctx, route.call.op(), &headers).await?;
     let (repository, action) = match &route.call {
-        Call::Ping => return ping(ctx),
-        Call::Token { scopes } => return token::answer(app, ctx, scopes),
+        Call::Ping => return ping(app, ctx).await,
+        Call::Token { scopes } => return token::answer(app, ctx, scopes).await,
         Call::Catalog => {
             return Err(Error::new(Reason::Unsupported, "list repositories over the API, an account at a time"));
         }
@@ -120,8 +124,14 @@ async fn answer(
         Action::ManifestPut { reference, tags } => manifests::put(&asking, reference, tags, body).await,
         Action::ManifestDelete { reference } => manifests::delete(&asking, reference).await,
         Action::Tags { n, last } => manifests::tags(&asking, *n, last.as_ref()).await,
-        Action::Referrers { digest, artifact_type } => {
-            manifests::referrers(&asking, *digest, artifact_type.as_ref()).await
+        Action::Referrers { digest, artifact_type, n, last } => {
+            let asked = ReferrersOf {
+                subject: *digest,
+                artifact_type: artifact_type.as_ref(),
+                after: *last,
+                limit: n.unwrap_or(PageSize::MAX),
+            };
+            manifests::referrers(&asking, &asked).await
         }
     }
 }
@@ -129,11 +139,13 @@ async fn answer(
 /// Who has not said who it is, is asked to before it is refused.
 fn unproven(ctx: &Ctx, error: Error) -> Error {
     match (&ctx.caller, error.reason) {
-        (Caller::Anonymous, Reason::AccessDenied) => {
-            Error::new(Reason::CallerUnknown, "log in first: user AWS with a registry password")
-        }
+        (Caller::Anonymous, Reason::AccessDenied) => log_in(),
         _ => error,
     }
+}
+
+fn log_in() -> Error {
+    Error::new(Reason::CallerUnknown, "log in first: user AWS with a registry password")
 }
 
 /// A request under another region's name is sent there.
@@ -149,10 +161,12 @@ fn check_region(ctx: &Ctx, route: &Route) -> Result<()> {
 }
 
 /// SPEC: OCI distribution-spec 1.1, "Determining Support"; clients learn here whether they must log in.
-fn ping(ctx: &Ctx) -> Result<Response<Body>> {
+async fn ping(app: &App, ctx: &Ctx) -> Result<Response<Body>> {
+    // Every client begins by asking without credentials: that is no refusal, and nothing to audit.
     if matches!(ctx.caller, Caller::Anonymous) {
-        return Err(Error::new(Reason::CallerUnknown, "log in first: user AWS with a registry password"));
+        return Err(log_in());
     }
+    app.caller_identity(ctx).await?;
     let mut response = Response::new(body::full("{}"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)

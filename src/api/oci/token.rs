@@ -5,15 +5,15 @@
 use crate::api::body::{self, Body};
 use crate::ctx::{Caller, Ctx, Scope};
 use crate::domain::App;
-use crate::error::{Error, Reason, Result};
+use crate::error::Result;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
-pub(super) fn answer(app: &App, ctx: &Ctx, scopes: &[Scope]) -> Result<Response<Body>> {
-    let Caller::Principal(principal) = &ctx.caller else {
-        return Err(Error::new(Reason::CallerUnknown, "log in first: user AWS with a registry password"));
-    };
-    let token = app.scoped_token(principal, Some(scopes.to_vec()), ctx.now)?;
+pub(super) async fn answer(app: &App, ctx: &Ctx, scopes: &[Scope]) -> Result<Response<Body>> {
+    let token = app.scoped_token(ctx, Some(scopes.to_vec())).await.map_err(|error| match ctx.caller {
+        Caller::Anonymous => super::log_in(),
+        Caller::Principal(_) | Caller::Replication { .. } | Caller::System(_) => error,
+    })?;
     let document = serde_json::json!({
         "token": token.text.expose(),
         "access_token": token.text.expose(),

@@ -8,14 +8,16 @@ mod story;
 mod tool;
 
 use super::failure::{Failure, Result};
-use super::layout::{Layout, free_port};
+use super::layout::{Layout, free_ports};
 use super::processes::Processes;
 use crate::names::Region;
 use crate::oci;
 use report::Report;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use story::Story;
+use tokio::signal::unix::{SignalKind, signal};
 use tool::Tool;
 
 /// The two regions of the story.
@@ -32,7 +34,7 @@ pub(super) struct Demo {
     /// Where to write what happened, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Where to keep everything; a temporary folder unless given.
+    /// A new or empty folder to keep everything in; a temporary one, which goes again, unless given.
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Break one thing, to see the step that proves it fail.
@@ -61,11 +63,20 @@ impl Demo {
             Ok(runtime) => runtime,
             Err(error) => return Failure::from(error).report(),
         };
-        let outcome = runtime.block_on(self.tell());
-        match outcome {
+        match runtime.block_on(self.until_interrupted()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(failure) => failure.report(),
+        }
+    }
+
+    /// Tells the story; an interruption ends processes and folder as the story's end does.
+    async fn until_interrupted(self) -> Result<bool> {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            told = Box::pin(self.tell()) => told,
+            _ = terminate.recv() => Err(Failure::new("the demo was terminated")),
+            _ = interrupt.recv() => Err(Failure::new("the demo was interrupted")),
         }
     }
 
@@ -77,7 +88,7 @@ impl Demo {
         let regions = REGIONS.map(Region::parse).into_iter().collect::<Result<Vec<_>, _>>()?;
         let accounts = ACCOUNTS.map(ToOwned::to_owned);
         let layout = Layout::open(&folder.path().join("organization"), &regions, &accounts)?;
-        let placed = layout.configure(&[free_port()?, free_port()?])?;
+        let placed = layout.configure(&free_ports(regions.len())?, false)?;
         let mut processes = Processes::start(&placed)?;
         let accounts = layout.accounts()?;
         let mut report = Report::new(tool.name());
@@ -116,7 +127,11 @@ impl Folder {
                 (std::env::temp_dir().join(name), true)
             }
         };
-        std::fs::create_dir_all(&path)?;
+        // Keys of both accounts are in it.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        if std::fs::read_dir(&path)?.next().is_some() {
+            return Err(Failure::usage(format!("--dir {}: not empty", path.display())));
+        }
         Ok(Self { path, temporary })
     }
 
@@ -131,5 +146,24 @@ impl Drop for Folder {
             // What cannot be removed is in the system's own temporary folder.
             let _ = std::fs::remove_dir_all(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Folder;
+
+    #[test]
+    fn a_temporary_folder_goes_and_one_that_was_asked_for_stays() {
+        let temporary = Folder::new(None).unwrap();
+        let path = temporary.path().to_owned();
+        assert!(path.exists());
+        drop(temporary);
+        assert!(!path.exists());
+        let outer = tempfile::tempdir().unwrap();
+        let asked = outer.path().join("organization");
+        drop(Folder::new(Some(&asked)).unwrap());
+        std::fs::write(asked.join("file"), "").unwrap();
+        assert!(Folder::new(Some(&asked)).is_err(), "a folder that is not empty was taken");
     }
 }

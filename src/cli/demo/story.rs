@@ -8,7 +8,7 @@ use super::tool::{Place, Tool};
 use crate::cli::client::{Client, Credentials};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::layout::{Known, Placed};
-use crate::domain::replication::receipt::{Receipt, verify_signature};
+use crate::names::{AccountId, RepositoryName, RepositoryRef};
 use crate::oci;
 use crate::pb::{identity, registry, replication, sharing, trust};
 use crate::secret::Secret;
@@ -259,11 +259,14 @@ impl<'a> Story<'a> {
             }
         };
         let key = public_key(&self.away.folder.join("region.pem"))?;
-        verify_signature(&key, &receipt.body, &receipt.signature).map_err(|error| error.message)?;
-        let said = Receipt::decode(&receipt.body).map_err(|error| error.message)?;
-        if Ok(said.digest) != self.image.digest().map_err(drop) {
-            return Err("the receipt speaks of another image".to_owned());
-        }
+        let expected = evidence::Expected {
+            image: &self.image,
+            source_region: self.home.region.as_str(),
+            source: &self.dev.id,
+            destination: repository(self.away, self.prod)?,
+            tag: self.tag(),
+        };
+        let said = evidence::receipt(&receipt, &key, &expected)?;
         let detail = format!(
             "{} blobs, committed {} by {}/{}, signature holds under its certificate",
             said.blobs.len(),
@@ -275,15 +278,16 @@ impl<'a> Story<'a> {
     }
 
     fn keys_differ(&self) -> Result<Seen, String> {
-        let digest = self.image.largest().map_err(|error| error.to_string())?;
-        let source = evidence::kept(&self.home.folder, &self.dev.id, &digest)?;
-        let destination = if self.is(Broken::SameKey) {
-            evidence::kept(&self.home.folder, &self.dev.id, &digest)?
-        } else {
-            evidence::kept(&self.away.folder, &self.prod.id, &digest)?
-        };
-        evidence::differ(&source, &destination, &self.image, &digest)?;
-        Ok(Seen::new(0, format!("at the source      {}\nat the destination {}", source.kms_key, destination.kms_key)))
+        let source = evidence::Side::open(&self.home.folder, repository(self.home, self.dev)?)?;
+        // A key serves one account in one region, so there is none that both could share.
+        let (region, account) = if self.is(Broken::SameKey) { (self.home, self.dev) } else { (self.away, self.prod) };
+        let destination = evidence::Side::open(&region.folder, repository(region, account)?)?;
+        let sealed = evidence::differ(&self.image, &source, &destination)?;
+        let detail = format!(
+            "at the source      {}\nat the destination {}\n{} blobs are other bytes on each side, none its plaintext",
+            sealed.source_key, sealed.destination_key, sealed.blobs
+        );
+        Ok(Seen::new(sealed.bytes, detail))
     }
 
     /// Credentials from the broker, narrowed by a session policy to this one repository, pull both copies.
@@ -396,6 +400,15 @@ fn credentials(account: &Known) -> Credentials {
 
 async fn connect(region: &Placed, credentials: &Credentials) -> Result<Client> {
     Client::connect(&region.endpoint, None, credentials).await
+}
+
+/// The story's repository in a region and account.
+fn repository(region: &Placed, account: &Known) -> Result<RepositoryRef, String> {
+    let named = || -> Result<_, crate::names::Error> {
+        let (account, name) = (AccountId::parse(&account.id)?, RepositoryName::parse(REPOSITORY)?);
+        Ok(RepositoryRef { account, region: region.region.clone(), name })
+    };
+    named().map_err(|error| error.to_string())
 }
 
 /// The P-256 point of the certificate in a file.

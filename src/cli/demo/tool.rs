@@ -72,11 +72,8 @@ impl Place {
 
 /// Runs skopeo; passwords go through a file that only we read, never through its arguments.
 async fn skopeo(from: &str, to: &str, source: Option<&Place>, target: Option<&Place>) -> Result<(), String> {
-    let folder = std::env::temp_dir().join(format!("transship-auth-{}", crate::clock::Clock::system().uid()));
-    let ran = run(&folder, from, to, source, target).await;
-    // The folder is in the system's own temporary folder, if it cannot be removed.
-    let _ = std::fs::remove_dir_all(&folder);
-    ran
+    let folder = super::Folder::new(None).map_err(|error| error.to_string())?;
+    run(folder.path(), from, to, source, target).await
 }
 
 async fn run(
@@ -86,7 +83,6 @@ async fn run(
     source: Option<&Place>,
     target: Option<&Place>,
 ) -> Result<(), String> {
-    std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
     let auth = folder.join("auth.json");
     let auths: serde_json::Map<_, _> = source
         .into_iter()

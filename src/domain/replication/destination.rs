@@ -13,7 +13,7 @@ use crate::domain::images::SealedManifest;
 use crate::domain::manifest::{Manifest, RawManifest};
 use crate::domain::uploads::{REPLICATION, principal};
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Object, Repository, RepositoryAddress};
+use crate::gate::{Change, Object, Repository, RepositoryAddress, View};
 use crate::names::{AccountId, Digest, MediaType, RepositoryName, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::images::TagRow;
@@ -87,7 +87,7 @@ impl Change for ApplyImage {
         }
         for manifest in &self.manifests {
             self.check_brought(repository, tx, &manifest.blobs).await?;
-            manifest.store(tx).await?;
+            manifest.store(tx, &manifest.edges).await?;
         }
         self.set_tag(repository, tx).await?;
         Ok(tx.inbound_advance(inbound, self.shard, self.seq).await?)
@@ -222,7 +222,7 @@ impl App {
     ) -> Result<Allowed<Repository>> {
         let address = self.replica_address(arriving, name);
         let asked = RepositoryAddress::of(&address, Object::Whole);
-        match self.gate.look::<Repository>(ctx, Op::ReplicateImage, &asked).await {
+        match self.gate.look::<Repository>(ctx, Op::ReplicateImage, &asked).await.map(View::into_allowed) {
             Err(error) if error.reason == Reason::RepositoryNotFound => {}
             found => return found,
         }
@@ -231,7 +231,7 @@ impl App {
             Err(error) if error.reason == Reason::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        self.gate.look::<Repository>(ctx, Op::ReplicateImage, &asked).await
+        Ok(self.gate.look::<Repository>(ctx, Op::ReplicateImage, &asked).await?.into_allowed())
     }
 
     fn replica_address(&self, arriving: &Arriving, name: &RepositoryName) -> RepositoryRef {
@@ -258,7 +258,7 @@ impl App {
         let earlier = self.store.snapshot().await?.tx().upload_of_digest(repository.uid, &owner, &blob.digest).await?;
         let uid = match earlier.filter(|upload| upload.expires_at > ctx.now) {
             Some(upload) => upload.uid,
-            None => self.new_upload(&ctx, REPLICATION, &repository, Some(blob.digest)).await?,
+            None => self.new_upload(&ctx, REPLICATION, &repository, blob.digest.algorithm(), Some(blob.digest)).await?,
         };
         let open = self.open_upload(&ctx, REPLICATION, &repository.address, uid).await?;
         Ok(Some(Arrival { open, digest: blob.digest, source: arriving.inbound.source, ctx }))
@@ -300,7 +300,7 @@ impl App {
         let ctx = self.replication(&arriving.inbound);
         let address = self.replica_address(arriving, &change.repository);
         let asked = RepositoryAddress::of(&address, Object::Whole);
-        let repository = self.gate.look::<Repository>(&ctx, Op::ReplicateImage, &asked).await?;
+        let repository = self.gate.look::<Repository>(&ctx, Op::ReplicateImage, &asked).await?.into_allowed();
         let mut manifests = Vec::with_capacity(change.manifests.len());
         for sent in &change.manifests {
             manifests.push(self.seal_manifest(&repository, &raw(sent)?, ctx.now).await?);

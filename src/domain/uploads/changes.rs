@@ -9,6 +9,7 @@ use crate::gate::{Change, Repository};
 use crate::names::Uid;
 use crate::store::Tx;
 use crate::store::blobs::{BlobRow, LinkRow};
+use crate::store::claims::ClaimRow;
 use crate::store::uploads::{Progress, UploadRow};
 
 /// Opens an upload, unless too many are open.
@@ -67,6 +68,7 @@ pub(super) struct CompleteUpload {
     pub(super) uid: Uid,
     pub(super) blob: BlobRow,
     pub(super) link: LinkRow,
+    pub(super) claim: Option<ClaimRow>,
     pub(super) elsewhere: Option<LinkBlob>,
 }
 
@@ -81,6 +83,9 @@ impl Change for CompleteUpload {
         let LinkRow { digest, lease_until, source_account, .. } = &self.link;
         // The new object gets its row in any case: without a link it is condemned and swept, never forgotten.
         tx.blob_insert(&self.blob, self.blob.verified_at).await?;
+        if let Some(claim) = &self.claim {
+            tx.claim_put(claim).await?;
+        }
         if tx.link_lease(repository.uid, digest, *lease_until, *source_account).await? {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-use super::{Expected, URL_BYTES_MAX, parse};
+use super::{Expected, URL_BYTES_MAX, claimed_key, parse};
 use crate::clock::Timestamp;
 use crate::identity::endpoint::Endpoint;
 use crate::identity::error::{Code, Error};
@@ -182,6 +182,19 @@ fn each_value_is_signed() {
         assert!(good.contains(from), "{what}");
         assert_eq!(code(&good.replacen(from, to, 1)), expected, "{what}");
     }
+}
+
+#[test]
+fn a_refused_proof_names_the_key_it_claims_and_nothing_that_could_be_a_secret() {
+    assert_eq!(claimed_key(&good()), Some(KEY));
+    assert_eq!(claimed_key(&url("https://elsewhere.example", organization(), None)), Some(KEY));
+    for bad in
+        ["", "https://a/", "https://a/?X-Amz-Credential", &good().replace(KEY, SECRET), &good().replace(KEY, "AKIA")]
+    {
+        assert_eq!(claimed_key(bad), None, "{bad}");
+    }
+    let late = format!("https://a/?{}&X-Amz-Credential={KEY}", "a".repeat(URL_BYTES_MAX));
+    assert_eq!(claimed_key(&late), None);
 }
 
 #[test]

@@ -168,9 +168,11 @@ async fn sessions_and_revocations_last_as_long_as_they_can_matter(store: &Store)
         local_origin: true,
     };
     let all = Revocation { id: uid(), cut: Cut::Principal, subject: "AROA9".to_owned(), ..cut.clone() };
-    let kept = (session.clone(), cut.clone(), all.clone());
+    let twin = SessionRow { id: uid(), ..session.clone() };
+    let kept = (session.clone(), cut.clone(), all.clone(), twin.clone());
     commit!(store, |tx| {
         tx.session_insert(&kept.0).await?;
+        tx.session_insert(&kept.3).await?;
         tx.revocation_insert(&kept.1, at(150)).await?;
         tx.revocation_insert(&kept.1, at(150)).await?;
         tx.revocation_insert(&kept.2, at(150)).await?;
@@ -178,8 +180,16 @@ async fn sessions_and_revocations_last_as_long_as_they_can_matter(store: &Store)
     let mut snapshot = store.snapshot().await.unwrap();
     let mut tx = snapshot.tx();
     assert_eq!(tx.session(session.id).await.unwrap(), Some(session.clone()));
-    assert_eq!(tx.session_list(account(10), at(101), page()).await.unwrap(), std::slice::from_ref(&session));
-    assert_eq!(tx.session_list(account(10), at(100), page()).await.unwrap(), []);
+    // Two of one moment, a page each.
+    let mut both = [&session, &twin];
+    both.sort_by_key(|session| std::cmp::Reverse(*session.id.bytes()));
+    let mut before = (at(101), session.id);
+    for expected in both {
+        let found = tx.session_list(account(10), before, PageSize::clamp(1)).await.unwrap();
+        assert_eq!(found, std::slice::from_ref(expected));
+        before = (expected.issued_at, expected.id);
+    }
+    assert_eq!(tx.session_list(account(10), before, page()).await.unwrap(), []);
     assert_eq!(tx.revocation(cut.id).await.unwrap(), Some(cut.clone()));
     assert!(tx.is_revoked(account(10), session.id, "AROA1", at(100)).await.unwrap());
     assert!(!tx.is_revoked(account(11), session.id, "AROA1", at(100)).await.unwrap(), "another account's");

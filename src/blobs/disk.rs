@@ -1,0 +1,184 @@
+//! Objects on a local disk: one file each, named `<account>/<first two of uid>/<uid>`.
+//!
+//! A file that is named is synced, and so is its folder, before anything refers to it. What a crash leaves past the last
+//! durable part is cut off when the upload goes on.
+
+use super::blocking;
+use crate::error::{Error, Reason, Result};
+use crate::names::{AccountId, Uid};
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Plaintext bytes of a part: what a cut connection or a crash costs at most.
+pub(super) const PART_BYTES: u64 = 32 << 20;
+
+/// A folder of objects.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    root: Arc<Path>,
+}
+
+impl Disk {
+    /// Opens the folder, making it if need be.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or synced.
+    pub fn open(root: &Path) -> Result<Self> {
+        std::fs::create_dir_all(root)
+            .and_then(|()| sync_folder(root))
+            .map_err(|e| at(root, "make the blob folder", &e))?;
+        Ok(Self { root: root.into() })
+    }
+
+    /// Where an object lies.
+    #[must_use]
+    pub fn path(&self, account: AccountId, uid: Uid) -> PathBuf {
+        let name = uid.to_string();
+        self.root.join(account.as_str()).join(&name[..2]).join(name)
+    }
+
+    /// The id of the node whose disk this is, kept beside the objects; `new` becomes it if there is none.
+    pub(super) fn node(&self, new: Uid) -> Result<Uid> {
+        let path = self.root.join("node");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Uid::parse(text.trim())?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let written = File::create_new(&path).and_then(|mut file| {
+                    file.write_all(new.to_string().as_bytes())?;
+                    file.sync_all()
+                });
+                written.and_then(|()| sync_folder(&self.root)).map_err(|e| at(&path, "write", &e))?;
+                Ok(new)
+            }
+            Err(e) => Err(at(&path, "read", &e)),
+        }
+    }
+
+    /// Opens an object for appending at the end of its durable bytes.
+    pub(super) fn append(&self, account: AccountId, uid: Uid, durable: u64) -> Result<Appending> {
+        let path = self.path(account, uid);
+        Ok(Appending { file: open_for_append(&path, durable)?, path })
+    }
+
+    pub(super) fn reader(&self, account: AccountId, uid: Uid) -> Result<File> {
+        File::open(self.path(account, uid)).map_err(|e| {
+            let text = format!("the stored bytes of object {uid} are missing or unreadable");
+            Error::new(Reason::DataLoss, text).with("object", uid).because(e)
+        })
+    }
+
+    pub(super) async fn remove(&self, account: AccountId, uid: Uid) -> Result<()> {
+        let path = self.path(account, uid);
+        blocking(move || match std::fs::remove_file(&path) {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(at(&path, "remove", &e)),
+        })
+        .await
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<(AccountId, Uid)>> {
+        let root = self.root.clone();
+        blocking(move || list_objects(&root).map_err(|e| at(&root, "list", &e))).await
+    }
+}
+
+/// A file that grows.
+pub(super) struct Appending {
+    path: PathBuf,
+    file: File,
+}
+
+impl Appending {
+    pub(super) fn write(&mut self, sealed: &[u8]) -> Result<()> {
+        self.file.write_all(sealed).map_err(|e| at(&self.path, "write", &e))
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The same file, to be synced while this one is written on.
+    pub(super) fn again(&self) -> Result<Self> {
+        let file = self.file.try_clone().map_err(|e| at(&self.path, "sync", &e))?;
+        Ok(Self { path: self.path.clone(), file })
+    }
+
+    /// Waits until the bytes are on the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| at(&self.path, "sync", &e))
+    }
+
+    /// Waits until the bytes and the name are on the disk.
+    // SPEC: fdatasync(2) flushes the bytes and the length; the name lives in the folder.
+    pub(super) fn sync_named(&self) -> Result<()> {
+        self.sync()?;
+        let folder = self.path.parent().unwrap_or(&self.path);
+        sync_folder(folder).map_err(|e| at(folder, "sync", &e))
+    }
+}
+
+fn open_for_append(path: &Path, durable: u64) -> Result<File> {
+    let folder = path.parent().unwrap_or(path);
+    if durable == 0 && !folder.exists() {
+        make_folder(folder).map_err(|e| at(folder, "make", &e))?;
+    }
+    let mut file = OpenOptions::new()
+        .create(durable == 0)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|e| at(path, "open", &e))?;
+    let length = file.metadata().map_err(|e| at(path, "open", &e))?.len();
+    if length < durable {
+        let text = "an unfinished upload lost bytes that were durable; start it again";
+        return Err(Error::new(Reason::DataLoss, text));
+    }
+    file.set_len(durable).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| at(path, "truncate", &e))?;
+    Ok(file)
+}
+
+/// Makes a folder and syncs each parent that gained a name.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let parent = folder.parent().unwrap_or(folder);
+    if !parent.exists() {
+        make_folder(parent)?;
+    }
+    match std::fs::create_dir(folder) {
+        Ok(()) => sync_folder(parent),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn list_objects(root: &Path) -> std::io::Result<Vec<(AccountId, Uid)>> {
+    let mut found = Vec::new();
+    for account in std::fs::read_dir(root)? {
+        let account = account?.path();
+        let Some(id) = account.file_name().and_then(|n| AccountId::parse(n.to_str()?).ok()) else { continue };
+        for shard in std::fs::read_dir(&account)? {
+            for object in std::fs::read_dir(shard?.path())? {
+                let name = object?.file_name();
+                found.extend(name.to_str().and_then(|n| Uid::parse(n).ok()).map(|uid| (id, uid)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn at(path: &Path, doing: &str, error: &std::io::Error) -> Error {
+    let full = error.kind() == std::io::ErrorKind::StorageFull;
+    let context = std::io::Error::new(error.kind(), format!("{doing} {}: {error}", path.display()));
+    if full {
+        let text = "the registry's disk is full; nothing was stored";
+        return Error::new(Reason::Unavailable, text).because(context);
+    }
+    Error::internal(context)
+}
