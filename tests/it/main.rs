@@ -19,6 +19,7 @@ mod harness;
 mod independence;
 mod isolation;
 mod kills;
+mod oci_conformance;
 mod operations;
 mod push_pull;
 mod refusals;

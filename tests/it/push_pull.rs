@@ -22,7 +22,7 @@ async fn postgresql_is_a_setting() {
 }
 
 /// The URL of a new database, if there is a server.
-async fn database() -> Option<String> {
+pub async fn database() -> Option<String> {
     let server = std::env::var("TRANSSHIP_TEST_POSTGRES").ok()?;
     let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
