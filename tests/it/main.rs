@@ -25,6 +25,7 @@ mod independence;
 mod isolation;
 mod keys;
 mod kills;
+mod oci_conformance;
 mod operations;
 mod policy_operators;
 mod proofs;

@@ -179,7 +179,7 @@ fn meanings(path: &str, table: &str) -> BTreeMap<String, String> {
 }
 
 /// Compares a document with what it should be; with `UPDATE` set, writes it.
-fn golden(path: &str, text: &str) {
+pub(crate) fn golden(path: &str, text: &str) {
     let file = root().join(path);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
