@@ -44,7 +44,7 @@ fn statement(n: usize) -> Value {
         "Action": ["ecr:BatchGet*", "ecr:GetDownloadUrlForLayer", "ecr:PutImage"],
         "Resource": format!("arn:aws:ecr:*:111122223333:repository/team-{n}/app/*"),
     });
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         statement["Condition"] = json!({"StringEquals": {"aws:username": ["alice", "bob"]}});
     }
     statement
