@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use std::hint::black_box;
 use std::time::Instant;
 use transship::keys::{DataKey, Error, Opener, Sealer};
-use transship::names::{AccountId, Uid};
+use transship::names::{AccountId, Algorithm, Uid};
 
 const PART: usize = 32 << 20;
 const PIECE: usize = 256 << 10;
@@ -19,7 +19,7 @@ const PASSES: usize = 15;
 fn main() -> Result<(), Error> {
     let plain: Vec<u8> = (0..PART).map(|i| (i % 251) as u8).collect();
     let key = DataKey::random()?;
-    let new_sealer = || Sealer::new(&key, AccountId::from_seed(1), Uid::from_bytes([1; 16]));
+    let new_sealer = || Sealer::new(&key, AccountId::from_seed(1), Uid::from_bytes([1; 16]), Algorithm::Sha256);
 
     measure("hash only", || {
         let mut hash = Sha256::new();

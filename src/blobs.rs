@@ -88,10 +88,11 @@ impl BlobStore {
         Ok(Writer { sink, sealer, sealed: Vec::new(), parts: parts.to_vec(), part_open: false })
     }
 
-    /// Ends a written object and turns it into a verified one: compares the digest, then makes all of it durable.
+    /// Ends a written object and turns it into a verified one: compares the digest, then makes all of it durable. An
+    /// object that was not hashed under the claimed algorithm on its way here is read once more.
     ///
     /// # Errors
-    /// `DIGEST_MISMATCH` when the bytes are not those that were claimed.
+    /// `DIGEST_MISMATCH` when the bytes are not those that were claimed; what a bucket has of it is the caller's to remove.
     pub async fn finish(
         &self,
         account: AccountId,
@@ -100,21 +101,24 @@ impl BlobStore {
         claimed: Digest,
     ) -> Result<VerifiedBlob> {
         writer.ready().await?;
-        let (last, sink, sealing) = blocking(move || {
-            let last = writer.end()?;
-            Ok((last, writer.sink, writer.sealer.finish()?))
+        let (mut writer, last) = blocking(move || writer.end().map(|last| (writer, last))).await?;
+        if let (Sink::Part { .. }, Some(last)) = (&writer.sink, last) {
+            last.sync().await?;
+        }
+        blocking(move || {
+            let (sink, parts) = (writer.sink, std::mem::take(&mut writer.parts));
+            let sealing = writer.sealer.finish_as(claimed.algorithm(), |chunk| sink.read_back(&parts, chunk))?;
+            if sealing.digest() != claimed {
+                let text =
+                    format!("the bytes received hash to {}, not to {claimed}; nothing was stored", sealing.digest());
+                return Err(Error::new(Reason::DigestMismatch, text).with("digest", sealing.digest()));
+            }
+            if let Sink::File(file) = &sink {
+                file.sync_named()?;
+            }
+            Ok(VerifiedBlob { account, uid, sealing })
         })
-        .await?;
-        if sealing.digest() != claimed {
-            let text = format!("the bytes received hash to {}, not to {claimed}; nothing was stored", sealing.digest());
-            return Err(Error::new(Reason::DigestMismatch, text).with("digest", sealing.digest()));
-        }
-        match (sink, last) {
-            (Sink::File(file), _) => blocking(move || file.sync_named()).await?,
-            (Sink::Part { .. }, Some(last)) => drop(last.sync().await?),
-            (Sink::Part { .. }, None) => {}
-        }
-        Ok(VerifiedBlob { account, uid, sealing })
+        .await
     }
 
     /// Opens an object for reading.
@@ -165,6 +169,21 @@ pub struct Writer {
 enum Sink {
     File(disk::Appending),
     Part { bucket: Bucket, account: AccountId, uid: Uid, room: Option<bucket::Room> },
+}
+
+impl Sink {
+    /// Reads a chunk of what was written. Blocking.
+    fn read_back(&self, parts: &[Part], chunk: &Chunk) -> Result<BytesMut> {
+        match self {
+            Self::File(file) => read_exact(file.file(), chunk),
+            Self::Part { bucket, account, uid, .. } => {
+                let part = parts.get(chunk.part() as usize).ok_or_else(|| Error::internal("a chunk of no part"))?;
+                let name = bucket::name(*account, *uid, chunk.part(), &part.header);
+                tokio::runtime::Handle::current()
+                    .block_on(async { bucket.get(&name, chunk.part_range()).await?.take(chunk.file_len()).await })
+            }
+        }
+    }
 }
 
 /// A whole part that is not yet durable, and what will be true once it is.

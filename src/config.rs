@@ -3,7 +3,7 @@
 //! A [`File`] is text as its author wrote it; [`Settings`] are parsed names, addresses and durations. All problems are
 //! reported together, each with its key and what is accepted.
 
-use crate::names::{Region, RoleArn, SessionName, Uid};
+use crate::names::{Profile, Region, RoleArn, SessionName, Uid};
 use crate::secret::Secret;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -132,6 +132,8 @@ struct AwsFile {
 #[serde(deny_unknown_fields, default)]
 struct RegistryFile {
     create_on_push: bool,
+    sparse_manifests: bool,
+    profile: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -274,6 +276,10 @@ pub struct Settings {
     pub create_on_push: bool,
     /// The client listener's certificate; without one it speaks plain HTTP.
     pub tls: Option<Tls>,
+    /// Whether their repositories take manifests that name what is not there.
+    pub sparse_manifests: bool,
+    /// Whose answers they give where Amazon ECR and the OCI specification differ.
+    pub profile: Profile,
     /// The peer listener.
     pub peer: Option<Peer>,
     /// The other regions' peer addresses.
@@ -333,6 +339,8 @@ impl Settings {
             certificate: peer.certificate,
             key: peer.key,
         });
+        let profile = file.registry.profile.as_deref().map(Profile::parse);
+        let profile = profile.and_then(|profile| problems.keep("registry.profile", profile)).unwrap_or_default();
         let store = match file.store {
             StoreFile::Sqlite => Store::Sqlite,
             StoreFile::Postgres { url, pool } => Store::Postgres {
@@ -362,6 +370,8 @@ impl Settings {
                 KmsFile::Aws(file) => problems.aws_kms(file),
             },
             create_on_push: file.registry.create_on_push,
+            sparse_manifests: file.registry.sparse_manifests,
+            profile,
             upload_ttl: Duration::from_secs(file.limits.upload_ttl_secs.unwrap_or(DEFAULT_UPLOAD_TTL_SECS)),
             link_lease: Duration::from_secs(file.limits.link_lease_secs.unwrap_or(DEFAULT_LINK_LEASE_SECS)),
             collect_grace: Duration::from_secs(file.limits.collect_grace_secs.unwrap_or(DEFAULT_COLLECT_GRACE_SECS)),
@@ -537,6 +547,8 @@ mod tests {
     #[test]
     fn an_unknown_key_is_an_error() {
         assert!(settings("regoin = \"us-east-1\"", &[]).unwrap_err().to_string().contains("regoin"));
+        let profile = settings("[registry]\nprofile = \"aws\"", &[]).unwrap_err().to_string();
+        assert!(profile.contains("registry.profile: profile \"aws\" is not valid"), "{profile}");
     }
 
     #[test]

@@ -90,8 +90,8 @@ pub struct Session {
 pub struct Scope {
     /// The registry's account.
     pub account: AccountId,
-    /// The repository.
-    pub repository: RepositoryName,
+    /// The repository; `None` is each of the registry.
+    pub repository: Option<RepositoryName>,
     /// May read.
     pub pull: bool,
     /// May write.
@@ -100,7 +100,24 @@ pub struct Scope {
     pub delete: bool,
 }
 
+impl Scope {
+    /// Whether it covers a repository, or with `None` each of the account's registry.
+    #[must_use]
+    pub fn covers(&self, account: AccountId, repository: Option<&RepositoryName>) -> bool {
+        self.account == account && (self.repository.is_none() || self.repository.as_ref() == repository)
+    }
+}
+
 impl Caller {
+    /// The upper bound on what the caller's token is good for, if it has one.
+    #[must_use]
+    pub fn scope(&self) -> Option<&[Scope]> {
+        match self {
+            Self::Principal(principal) => principal.session.as_ref()?.scope.as_deref(),
+            Self::Anonymous | Self::Replication { .. } | Self::System(_) => None,
+        }
+    }
+
     /// The caller's account, if it has one.
     #[must_use]
     pub fn account(&self) -> Option<AccountId> {

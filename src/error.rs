@@ -34,6 +34,8 @@ macro_rules! reasons {
 reasons! {
     /// The caller is known and may not do this.
     AccessDenied "ACCESS_DENIED" false;
+    /// The caller may, but its token was not asked for this.
+    ScopeInsufficient "SCOPE_INSUFFICIENT" false;
     /// No credentials, or none that can be believed.
     CallerUnknown "CALLER_UNKNOWN" false;
     /// Credentials that were good once.

@@ -92,6 +92,8 @@ operations! {
     SetRepositoryPolicy "ecr:SetRepositoryPolicy" Write Repository "0.1";
     /// Remove a repository's policy.
     DeleteRepositoryPolicy "ecr:DeleteRepositoryPolicy" Write Repository "0.1";
+    /// Change a repository's settings.
+    PutRepositorySettings "transship:PutRepositorySettings" Write Repository "0.1";
     /// Read a registry's policy.
     GetRegistryPolicy "ecr:GetRegistryPolicy" Read Registry "0.1";
     /// Replace a registry's policy.

@@ -153,7 +153,11 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     };
     let domain = domain::Settings {
         region: settings.region.clone(),
-        create_on_push: settings.create_on_push,
+        registry: crate::store::registries::Settings {
+            create_on_push: settings.create_on_push,
+            sparse_manifests: settings.sparse_manifests,
+            profile: settings.profile,
+        },
         shards: settings.shards(),
         upload_ttl: settings.upload_ttl,
         link_lease: settings.link_lease,

@@ -2,13 +2,14 @@
 
 use super::glob::Pattern;
 use crate::ops::Op;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// Actions that are judged beside an operation's own and so have no row in the operation table.
 const ACCOMPANYING: [&str; 3] = ["sts:AssumeRoleWithWebIdentity", "sts:SetSourceIdentity", "sts:TagSession"];
 
 /// An action in the case in which actions are compared.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Action {
     text: String,
     colon: usize,
@@ -52,7 +53,7 @@ impl ActionPattern {
         let service_fits = service.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let name_fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"*?_-".contains(&b));
         (service_fits && name_fits && !service.is_empty() && !name.is_empty())
-            .then(|| Self::Of { service: service.to_ascii_lowercase(), name: Pattern::new(&name.to_ascii_lowercase()) })
+            .then(|| Self::Of { service: service.to_ascii_lowercase(), name: Pattern::new(name).lowered() })
     }
 
     /// Every action of a service.
@@ -71,14 +72,19 @@ impl ActionPattern {
 
     /// Whether the pattern speaks of a service of ours and covers none of its operations.
     pub(super) fn is_unknown(&self) -> bool {
-        matches!(self, Self::Of { .. }) && self.speaks_of_ours() && !actions().any(|action| self.matches(action))
+        let Self::Of { service, name } = self else { return false };
+        let (head, _) = name.literal_start();
+        served(service).is_some_and(|names| {
+            let from = names.partition_point(|known| known.as_str() < head);
+            !names[from..].iter().take_while(|known| known.starts_with(head)).any(|known| name.matches(known))
+        })
     }
 
     /// Whether it may cover actions of a service of ours, known ones or not.
     pub(super) fn speaks_of_ours(&self) -> bool {
         match self {
             Self::Any => true,
-            Self::Of { service, .. } => actions().any(|action| action.service() == service),
+            Self::Of { service, .. } => served(service).is_some(),
             Self::Nothing => false,
         }
     }
@@ -100,11 +106,17 @@ impl ActionPattern {
     }
 }
 
-/// Every action that is served here.
-fn actions() -> impl Iterator<Item = &'static Action> {
-    static ACTIONS: LazyLock<Vec<Action>> =
-        LazyLock::new(|| Op::ALL.iter().map(|op| op.spec().action).chain(ACCOMPANYING).map(Action::new).collect());
-    ACTIONS.iter()
+/// The names of a service's actions that are served here, in order, in lower case; `None` for another service.
+fn served(service: &str) -> Option<&'static [String]> {
+    static SERVED: LazyLock<Vec<(String, Vec<String>)>> = LazyLock::new(|| {
+        let mut services: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for action in Op::ALL.iter().map(|op| op.spec().action).chain(ACCOMPANYING) {
+            let action = Action::new(action);
+            services.entry(action.service().to_owned()).or_default().insert(action.name().to_owned());
+        }
+        services.into_iter().map(|(service, names)| (service, names.into_iter().collect())).collect()
+    });
+    SERVED.iter().find(|(of, _)| of == service).map(|(_, names)| names.as_slice())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! ARN patterns: six fields, each matched on its own, so that a wildcard never swallows a colon between fields.
 
 use super::context::Context;
-use super::glob::Segment;
+use super::glob::{Pattern, Segment};
 use super::template::{Piece, Syntax, Template, pieces};
 
 /// The pattern of an ARN in a `Resource` element or an ARN condition.
@@ -27,6 +27,9 @@ pub(super) fn fields(text: &str) -> Option<[&str; 6]> {
 impl ArnPattern {
     /// Reads the pattern of an ARN condition.
     pub(super) fn condition(text: &str, variables: bool) -> Result<Self, &'static str> {
+        if !variables || !text.contains('$') {
+            return plain(text);
+        }
         let all = pieces(text, Syntax { wildcards: true, variables })?;
         if let [Piece::Variable(_)] = all.as_slice() {
             return Ok(Self::Whole(all.into_iter().collect()));
@@ -39,7 +42,7 @@ impl ArnPattern {
         if !text.starts_with("arn:") {
             return Err("a resource is \"*\" or an ARN arn:<partition>:<service>:<region>:<account>:<resource>");
         }
-        let pattern = split(pieces(text, Syntax { wildcards: true, variables })?)?;
+        let pattern = Self::condition(text, variables)?;
         if pattern.templates()[..5].iter().any(Template::is_open) {
             return Err("a variable may stand only after the fifth colon of a resource's ARN");
         }
@@ -55,7 +58,8 @@ impl ArnPattern {
     pub(super) fn fits(&self, text: &str, parts: &[&str; 6], context: &Context) -> bool {
         match self {
             Self::Whole(template) => template.matches(text, context),
-            Self::Fields(templates) => templates.iter().zip(parts).all(|(t, part)| t.matches(part, context)),
+            // The last field differs most often.
+            Self::Fields(templates) => templates.iter().zip(parts).rev().all(|(t, part)| t.matches(part, context)),
         }
     }
 
@@ -95,13 +99,25 @@ fn split(all: Vec<Piece>) -> Result<ArnPattern, &'static str> {
         }
     }
     if parts.last().is_none_or(Vec::is_empty) {
-        return Err("an ARN has six fields: arn:<partition>:<service>:<region>:<account>:<resource>");
+        return Err(SIX_FIELDS);
     }
-    let templates: Vec<Template> = parts.into_iter().map(Template::from_iter).collect();
-    let templates = Box::<[Template; 6]>::try_from(templates)
-        .map_err(|_| "an ARN has six fields: arn:<partition>:<service>:<region>:<account>:<resource>")?;
-    Ok(ArnPattern::Fields(templates))
+    let mut templates = parts.into_iter().map(Template::from_iter);
+    let mut next = || templates.next().ok_or(SIX_FIELDS);
+    Ok(ArnPattern::Fields(Box::new([next()?, next()?, next()?, next()?, next()?, next()?])))
 }
+
+/// As [`split`], of a text without variables.
+fn plain(text: &str) -> Result<ArnPattern, &'static str> {
+    let mut parts = text.splitn(FIELDS, ':').map(|part| Template::Fixed(Pattern::new(part)));
+    let mut next = || parts.next().ok_or(SIX_FIELDS);
+    let fields = [next()?, next()?, next()?, next()?, next()?, next()?];
+    if fields[5] == Template::Fixed(Pattern::default()) {
+        return Err(SIX_FIELDS);
+    }
+    Ok(ArnPattern::Fields(Box::new(fields)))
+}
+
+const SIX_FIELDS: &str = "an ARN has six fields: arn:<partition>:<service>:<region>:<account>:<resource>";
 
 fn split_run(run: &str, parts: &mut Vec<Vec<Piece>>) {
     let left = FIELDS.saturating_sub(parts.len()) + 1;

@@ -82,7 +82,7 @@ impl Report {
     }
 }
 
-fn unjudged(node: &Node, error: &Error) -> Failure {
+fn unjudged(node: &Node<'_>, error: &Error) -> Failure {
     let told = |member| node.get(member).and_then(Node::text).unwrap_or("?").to_owned();
     Failure { name: told("name"), expected: told("expect"), got: None, explanation: error.to_string() }
 }
@@ -123,7 +123,7 @@ struct Named {
 }
 
 impl<'n> Case<'n> {
-    fn read(node: &'n Node) -> Result<Self, Error> {
+    fn read(node: &'n Node<'n>) -> Result<Self, Error> {
         let request = need(node, "request")?;
         let action = need_text(request, "action")?;
         Ok(Self {
@@ -180,7 +180,7 @@ fn attached_levels(levels: &[Vec<Named>]) -> Vec<Vec<Attached<'_>>> {
 }
 
 impl Documents {
-    fn read(policies: &Node, resource_kind: Kind) -> Self {
+    fn read(policies: &Node<'_>, resource_kind: Kind) -> Self {
         let mut all = Self::default();
         all.identity = all.list(Kind::Identity, "identity", policies);
         all.boundary = all.list(Kind::Boundary, "boundary", policies);
@@ -191,12 +191,12 @@ impl Documents {
         all
     }
 
-    fn list(&mut self, kind: Kind, place: &str, policies: &Node) -> Vec<Named> {
+    fn list(&mut self, kind: Kind, place: &str, policies: &Node<'_>) -> Vec<Named> {
         let nodes = policies.get(place).map_or(&[][..], Node::items);
         nodes.iter().enumerate().map(|(n, node)| self.document(kind, format!("{place}[{n}]"), node)).collect()
     }
 
-    fn levels(&mut self, kind: Kind, place: &str, policies: &Node) -> Vec<Vec<Named>> {
+    fn levels(&mut self, kind: Kind, place: &str, policies: &Node<'_>) -> Vec<Vec<Named>> {
         let levels = policies.get(place).map_or(&[][..], Node::items);
         let mut read = Vec::with_capacity(levels.len());
         for (m, level) in levels.iter().enumerate() {
@@ -206,7 +206,7 @@ impl Documents {
         read
     }
 
-    fn document(&mut self, kind: Kind, id: String, node: &Node) -> Named {
+    fn document(&mut self, kind: Kind, id: String, node: &Node<'_>) -> Named {
         let (document, faults) = parse::lenient(kind, node);
         self.refusals.extend(faults.iter().map(|fault| format!("{id} ({fault})")));
         Named { id, document }
@@ -229,7 +229,7 @@ fn resource_kind(action: &str) -> Kind {
 }
 
 /// Reads `principal`, and for a session the ARN of its role or maker.
-fn caller(request: &Node) -> Result<Caller<'_>, Error> {
+fn caller<'n>(request: &'n Node<'n>) -> Result<Caller<'n>, Error> {
     let principal = need_text(request, "principal")?;
     let Some([_, _, service, _, _, name]) = super::arn::fields(principal) else {
         return Ok(match principal {
@@ -265,10 +265,10 @@ fn caller(request: &Node) -> Result<Caller<'_>, Error> {
 }
 
 /// A list is a multivalued key, any other value a single-valued one; `null` is no key.
-fn context(node: &Node) -> Result<Context, Error> {
+fn context(node: &Node<'_>) -> Result<Context, Error> {
     let mut context = Context::new();
     for member in node.members().ok_or_else(|| wrong(node, "context is an object"))? {
-        let text = |item: &Node| item.scalar().map(str::to_owned);
+        let text = |item: &Node<'_>| item.scalar().map(str::to_owned);
         match &member.node.value {
             Value::Null => {}
             Value::Array(items) => {
@@ -286,20 +286,20 @@ fn context(node: &Node) -> Result<Context, Error> {
     Ok(context)
 }
 
-fn wrong(node: &Node, message: impl Into<String>) -> Error {
+fn wrong(node: &Node<'_>, message: impl Into<String>) -> Error {
     Error { line: node.at.line, column: node.at.column, message: message.into() }
 }
 
-fn need<'n>(node: &'n Node, name: &str) -> Result<&'n Node, Error> {
+fn need<'n>(node: &'n Node<'n>, name: &str) -> Result<&'n Node<'n>, Error> {
     node.get(name).ok_or_else(|| wrong(node, format!("{name} is missing")))
 }
 
-fn need_text<'n>(node: &'n Node, name: &str) -> Result<&'n str, Error> {
+fn need_text<'n>(node: &'n Node<'n>, name: &str) -> Result<&'n str, Error> {
     let node = need(node, name)?;
     node.text().ok_or_else(|| wrong(node, format!("{name} is a string")))
 }
 
-fn account(node: &Node, name: &str) -> Result<AccountId, Error> {
+fn account(node: &Node<'_>, name: &str) -> Result<AccountId, Error> {
     let text = need_text(node, name)?;
     AccountId::parse(text).map_err(|error| wrong(node, format!("{name}: {error}")))
 }

@@ -14,15 +14,24 @@ pub(super) enum Segment {
     Many,
 }
 
-/// A compiled pattern over whole texts.
+/// A compiled pattern over whole texts: what they begin with, then the first wildcard and what follows it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Pattern(Vec<Segment>);
+pub struct Pattern {
+    head: String,
+    tail: Vec<Segment>,
+}
 
 impl Pattern {
     /// Compiles a text in which `*` and `?` are wildcards; every text is a pattern.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        wild(text).collect()
+        let (head, rest) = text.split_at(text.find(['*', '?']).unwrap_or(text.len()));
+        Self { head: head.to_owned(), ..wild(rest).collect() }
+    }
+
+    /// The pattern that only this text fits.
+    pub(super) fn literal(text: &str) -> Self {
+        Self { head: text.to_owned(), tail: Vec::new() }
     }
 
     /// Whether the whole text fits, case-sensitively.
@@ -31,14 +40,20 @@ impl Pattern {
         self.scan(text, || ())
     }
 
+    /// The same pattern with its ASCII letters in lower case.
+    pub(super) fn lowered(mut self) -> Self {
+        self.head.make_ascii_lowercase();
+        for segment in &mut self.tail {
+            if let Segment::Run(run) = segment {
+                run.make_ascii_lowercase();
+            }
+        }
+        self
+    }
+
     /// What every text that fits begins with, and whether that is all of it.
     pub(super) fn literal_start(&self) -> (&str, bool) {
-        match self.0.as_slice() {
-            [] => ("", true),
-            [Segment::Run(run)] => (run, true),
-            [Segment::Run(run), ..] => (run, false),
-            [Segment::One | Segment::Many, ..] => ("", false),
-        }
+        (&self.head, self.tail.is_empty())
     }
 
     /// Whether every text that fits the other fits this one too, as far as the patterns show: a `?` is not seen in a `*`.
@@ -69,8 +84,8 @@ impl Pattern {
     }
 
     fn tokens(&self) -> Vec<Token> {
-        let mut tokens = Vec::new();
-        for segment in &self.0 {
+        let mut tokens: Vec<Token> = self.head.chars().map(Token::Lit).collect();
+        for segment in &self.tail {
             match segment {
                 Segment::Run(run) => tokens.extend(run.chars().map(Token::Lit)),
                 Segment::One => tokens.push(Token::One),
@@ -82,8 +97,9 @@ impl Pattern {
 
     /// The two-pointer match: only the latest `*` is ever widened, because an earlier one could gain nothing.
     fn scan(&self, text: &str, mut step: impl FnMut()) -> bool {
-        let segments = self.0.as_slice();
-        let (mut at, mut rest) = (0, text);
+        let segments = self.tail.as_slice();
+        let Some(after_head) = text.strip_prefix(self.head.as_str()) else { return false };
+        let (mut at, mut rest) = (0, after_head);
         let mut latest_many: Option<(usize, &str)> = None;
         loop {
             step();
@@ -113,15 +129,17 @@ impl Pattern {
 
 impl FromIterator<Segment> for Pattern {
     fn from_iter<I: IntoIterator<Item = Segment>>(segments: I) -> Self {
-        let mut list: Vec<Segment> = Vec::new();
+        let mut pattern = Self::default();
         for segment in segments {
-            match (list.last_mut(), segment) {
+            match (pattern.tail.last_mut(), segment) {
                 (Some(Segment::Many), Segment::Many) => {}
                 (Some(Segment::Run(run)), Segment::Run(more)) => run.push_str(&more),
-                (_, segment) => list.push(segment),
+                (None, Segment::Run(run)) if pattern.head.is_empty() => pattern.head = run,
+                (None, Segment::Run(more)) => pattern.head.push_str(&more),
+                (_, segment) => pattern.tail.push(segment),
             }
         }
-        Self(list)
+        pattern
     }
 }
 

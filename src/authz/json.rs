@@ -1,10 +1,19 @@
 //! A strict JSON reader that knows where everything stands.
 //!
 //! It refuses duplicate members, anything after the value, lone surrogates, nesting beyond [`DEPTH_MAX`] and text
-//! beyond the caller's limit; numbers keep their literal text. It does not stream and does not write.
+//! beyond the caller's limit; numbers keep their literal text. It does not stream and does not write, and copies no text
+//! but what has escapes.
+
+use std::borrow::Cow;
 
 /// How deep arrays and objects may nest.
 pub(super) const DEPTH_MAX: usize = 64;
+
+/// So many members are compared each with each, which is quicker than to sort them.
+const MEMBERS_FEW: usize = 9;
+
+/// For how many members an object has room at first: a statement's.
+const MEMBERS_USUAL: usize = 6;
 
 /// A place in the text: line and column from 1, columns in characters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,28 +24,28 @@ pub(super) struct Position {
 
 /// A value and where it begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Node {
+pub(super) struct Node<'t> {
     pub(super) at: Position,
-    pub(super) value: Value,
+    pub(super) value: Value<'t>,
 }
 
 /// A JSON value.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Value {
+pub(super) enum Value<'t> {
     Null,
     Bool(bool),
-    Number(String),
-    Text(String),
-    Array(Vec<Node>),
-    Object(Vec<Member>),
+    Number(&'t str),
+    Text(Cow<'t, str>),
+    Array(Vec<Node<'t>>),
+    Object(Vec<Member<'t>>),
 }
 
 /// One member of an object, in the order of the text.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Member {
+pub(super) struct Member<'t> {
     pub(super) at: Position,
-    pub(super) name: String,
-    pub(super) node: Node,
+    pub(super) name: Cow<'t, str>,
+    pub(super) node: Node<'t>,
 }
 
 /// Why the text is not the JSON we accept.
@@ -48,7 +57,7 @@ pub(super) struct Error {
 }
 
 /// Reads one JSON value of at most `bytes_max` bytes.
-pub(super) fn read(text: &str, bytes_max: usize) -> Result<Node, Error> {
+pub(super) fn read(text: &str, bytes_max: usize) -> Result<Node<'_>, Error> {
     let mut reader = Reader { rest: text, at: Position { line: 1, column: 1 } };
     if text.len() > bytes_max {
         return Err(reader.error(format!("the text has {} bytes; at most {bytes_max} are accepted", text.len())));
@@ -61,7 +70,7 @@ pub(super) fn read(text: &str, bytes_max: usize) -> Result<Node, Error> {
     }
 }
 
-impl Node {
+impl<'t> Node<'t> {
     /// The text of a string.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.value {
@@ -73,7 +82,8 @@ impl Node {
     /// The text of a string, or the literal text of a number or boolean.
     pub(super) fn scalar(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text) | Value::Number(text) => Some(text),
+            Value::Text(text) => Some(text),
+            Value::Number(text) => Some(text),
             Value::Bool(true) => Some("true"),
             Value::Bool(false) => Some("false"),
             Value::Null | Value::Array(_) | Value::Object(_) => None,
@@ -81,7 +91,7 @@ impl Node {
     }
 
     /// The members of an object.
-    pub(super) fn members(&self) -> Option<&[Member]> {
+    pub(super) fn members(&self) -> Option<&[Member<'t>]> {
         match &self.value {
             Value::Object(members) => Some(members),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Array(_) => None,
@@ -89,7 +99,7 @@ impl Node {
     }
 
     /// The items of an array; any other value is a list of itself.
-    pub(super) fn items(&self) -> &[Node] {
+    pub(super) fn items(&self) -> &[Node<'t>] {
         match &self.value {
             Value::Array(items) => items,
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Object(_) => {
@@ -104,7 +114,7 @@ impl Node {
     }
 
     /// The member of that name, if this is an object that has one which is not null.
-    pub(super) fn get(&self, name: &str) -> Option<&Node> {
+    pub(super) fn get(&self, name: &str) -> Option<&Node<'t>> {
         let member = self.members()?.iter().find(|member| member.name == name)?;
         (member.node.value != Value::Null).then_some(&member.node)
     }
@@ -175,7 +185,7 @@ impl<'t> Reader<'t> {
         self.peek().map_or_else(|| "the end of the text".to_owned(), |c| format!("{c:?}"))
     }
 
-    fn node(&mut self, depth: usize) -> Result<Node, Error> {
+    fn node(&mut self, depth: usize) -> Result<Node<'t>, Error> {
         self.space();
         let at = self.at;
         if depth > DEPTH_MAX {
@@ -194,9 +204,9 @@ impl<'t> Reader<'t> {
         Ok(Node { at, value })
     }
 
-    fn object(&mut self, depth: usize) -> Result<Vec<Member>, Error> {
+    fn object(&mut self, depth: usize) -> Result<Vec<Member<'t>>, Error> {
         self.next();
-        let mut members = Vec::new();
+        let mut members = Vec::with_capacity(MEMBERS_USUAL);
         self.space();
         if self.take('}') {
             return Ok(members);
@@ -224,7 +234,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn array(&mut self, depth: usize) -> Result<Vec<Node>, Error> {
+    fn array(&mut self, depth: usize) -> Result<Vec<Node<'t>>, Error> {
         self.next();
         let mut items = Vec::new();
         self.space();
@@ -243,7 +253,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn word(&mut self, word: &str, value: Value) -> Result<Value, Error> {
+    fn word(&mut self, word: &str, value: Value<'t>) -> Result<Value<'t>, Error> {
         for wanted in word.chars() {
             if !self.take(wanted) {
                 return Err(self.error(format!("{} inside what should be {word}", self.found())));
@@ -252,53 +262,43 @@ impl<'t> Reader<'t> {
         Ok(value)
     }
 
-    fn number(&mut self) -> Result<String, Error> {
-        let mut literal = String::new();
-        if self.take('-') {
-            literal.push('-');
-        }
-        if self.take('0') {
-            literal.push('0');
-        } else {
-            self.digits(&mut literal)?;
+    fn number(&mut self) -> Result<&'t str, Error> {
+        let start = self.rest;
+        self.take('-');
+        if !self.take('0') {
+            self.digits()?;
         }
         if self.take('.') {
-            literal.push('.');
-            self.digits(&mut literal)?;
+            self.digits()?;
         }
-        if let Some(e @ ('e' | 'E')) = self.peek() {
-            self.next();
-            literal.push(e);
-            if let Some(sign @ ('+' | '-')) = self.peek() {
-                self.next();
-                literal.push(sign);
+        if self.take('e') || self.take('E') {
+            if !self.take('+') {
+                self.take('-');
             }
-            self.digits(&mut literal)?;
+            self.digits()?;
         }
-        Ok(literal)
+        Ok(&start[..start.len() - self.rest.len()])
     }
 
     /// One digit or more.
-    fn digits(&mut self, literal: &mut String) -> Result<(), Error> {
-        let before = literal.len();
-        literal.push_str(self.run(|b| !b.is_ascii_digit()));
-        if literal.len() == before {
+    fn digits(&mut self) -> Result<(), Error> {
+        if self.run(|b| !b.is_ascii_digit()).is_empty() {
             return Err(self.error(format!("{} where a number needs a digit", self.found())));
         }
         Ok(())
     }
 
-    fn string(&mut self) -> Result<String, Error> {
+    fn string(&mut self) -> Result<Cow<'t, str>, Error> {
         self.next();
-        let mut text = String::new();
+        let mut text = Cow::Borrowed("");
         loop {
             match self.peek() {
                 Some('"') => {
                     self.next();
                     return Ok(text);
                 }
-                Some('\\') => text.push(self.escape()?),
-                Some(c) if c >= ' ' => text.push_str(self.run(|b| b == b'"' || b == b'\\' || b < b' ')),
+                Some('\\') => text.to_mut().push(self.escape()?),
+                Some(c) if c >= ' ' => text += self.run(|b| b == b'"' || b == b'\\' || b < b' '),
                 _ => return Err(self.error(format!("{} inside a string", self.found()))),
             }
         }
@@ -355,14 +355,20 @@ impl<'t> Reader<'t> {
 }
 
 /// Refuses an object that has a member twice, at the second.
-fn distinct(members: Vec<Member>) -> Result<Vec<Member>, Error> {
-    let mut sorted: Vec<&Member> = members.iter().collect();
-    sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    match sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {
+fn distinct(members: Vec<Member<'_>>) -> Result<Vec<Member<'_>>, Error> {
+    let second = if members.len() <= MEMBERS_FEW {
+        let mut all = members.iter().enumerate();
+        all.find(|(n, member)| members[..*n].iter().any(|before| before.name == member.name)).map(|(_, member)| member)
+    } else {
+        let mut sorted: Vec<&Member<'_>> = members.iter().collect();
+        sorted.sort_by(|a, b| a.name.cmp(&b.name));
+        sorted.windows(2).find(|pair| pair[0].name == pair[1].name).map(|pair| pair[1])
+    };
+    match second {
         None => Ok(members),
-        Some(pair) => {
-            let message = format!("the member {} stands twice in one object", quote(&pair[1].name));
-            Err(Error { at: pair[1].at, message })
+        Some(Member { at, name, .. }) => {
+            let message = format!("the member {} stands twice in one object", quote(name));
+            Err(Error { at: *at, message })
         }
     }
 }
@@ -388,7 +394,7 @@ mod tests {
         let node = read("{\n  \"a\": [1.50, true, \"\\u00e9\\ud83d\\ude00\\n\"]}", 4_096).unwrap();
         let list = node.get("a").unwrap();
         assert_eq!(list.at, Position { line: 2, column: 8 });
-        assert_eq!(list.items()[0].value, Value::Number("1.50".into()));
+        assert_eq!(list.items()[0].value, Value::Number("1.50"));
         assert_eq!(list.items()[1].scalar(), Some("true"));
         assert_eq!(list.items()[2].text(), Some("é😀\n"));
     }
@@ -398,6 +404,16 @@ mod tests {
         let (line, column, message) = refused("{\"a\":1,\n \"\\u0061\":2}");
         assert_eq!((line, column), (2, 2));
         assert!(message.contains("twice"), "{message}");
+    }
+
+    #[test]
+    fn a_duplicate_is_found_in_objects_of_every_size() {
+        for n in 2..=40 {
+            let members: Vec<String> = (0..n).map(|i| format!("\"m{i}\": 1")).collect();
+            assert!(read(&format!("{{{}}}", members.join(",")), 4_096).is_ok(), "{n}");
+            let twice = format!("{{{}, \"m{}\": 2}}", members.join(","), n / 2);
+            assert_eq!(refused(&twice).1, twice.rfind("\"m").unwrap() + 1, "{n}");
+        }
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Lint {
         self.findings.push(Finding { severity, line, column, rule, message: message.into() });
     }
 
-    fn document(&mut self, root: &Node, text: &str, known_keys: &[&str]) {
+    fn document(&mut self, root: &Node<'_>, text: &str, known_keys: &[&str]) {
         let (document, mut faults) = parse::lenient(self.kind, root);
         faults.extend(check_size(self.kind, text).err());
         let is_whole = faults.is_empty();
@@ -145,7 +145,7 @@ impl Lint {
         }
     }
 
-    fn literal_variables(&mut self, node: &Node) {
+    fn literal_variables(&mut self, node: &Node<'_>) {
         if node.text().is_some_and(|text| text.contains("${")) {
             let message = "without \"Version\": \"2012-10-17\" a variable is not replaced but compared as it stands";
             self.add(Severity::Warning, "literal-variable", node.at, message);

@@ -28,7 +28,7 @@ pub(super) fn text(kind: Kind, text: &str) -> Result<Document, Error> {
 }
 
 /// Reads a policy leniently and reports its faults; a document that cannot be read at all has no statements.
-pub(super) fn lenient(kind: Kind, root: &Node) -> (Document, Vec<Error>) {
+pub(super) fn lenient(kind: Kind, root: &Node<'_>) -> (Document, Vec<Error>) {
     let mut parser = Parser::new(kind, true);
     let statements = parser.document(root).unwrap_or_else(|fault| {
         parser.faults.push(fault);
@@ -56,15 +56,15 @@ struct Parser {
 /// The elements of a statement, each at most once since members are unique.
 #[derive(Default)]
 struct Parts<'n> {
-    sid: Option<&'n Node>,
-    effect: Option<&'n Node>,
-    principal: Option<&'n Node>,
-    not_principal: Option<&'n Node>,
-    action: Option<&'n Node>,
-    not_action: Option<&'n Node>,
-    resource: Option<&'n Node>,
-    not_resource: Option<&'n Node>,
-    condition: Option<&'n Node>,
+    sid: Option<&'n Node<'n>>,
+    effect: Option<&'n Node<'n>>,
+    principal: Option<&'n Node<'n>>,
+    not_principal: Option<&'n Node<'n>>,
+    action: Option<&'n Node<'n>>,
+    not_action: Option<&'n Node<'n>>,
+    resource: Option<&'n Node<'n>>,
+    not_resource: Option<&'n Node<'n>>,
+    condition: Option<&'n Node<'n>>,
 }
 
 fn error(at: Position, message: impl Into<String>) -> Error {
@@ -107,11 +107,11 @@ impl Parser {
         Err(fault)
     }
 
-    fn document(&mut self, root: &Node) -> Result<Vec<Statement>, Error> {
+    fn document(&mut self, root: &Node<'_>) -> Result<Vec<Statement>, Error> {
         let members =
             root.members().ok_or_else(|| error(root.at, format!("a policy is a JSON object, not {}", root.what())))?;
         for Member { at, name, node } in members {
-            match name.as_str() {
+            match name.as_ref() {
                 "Version" => self.version(node)?,
                 "Statement" => {}
                 "Id" if self.rules.id => {
@@ -133,7 +133,7 @@ impl Parser {
         self.statements(node.items())
     }
 
-    fn version(&mut self, node: &Node) -> Result<(), Error> {
+    fn version(&mut self, node: &Node<'_>) -> Result<(), Error> {
         match node.text() {
             Some("2012-10-17") => self.variables = true,
             Some("2008-10-17") => {}
@@ -154,7 +154,7 @@ impl Parser {
         Ok(statements)
     }
 
-    fn statement(&mut self, node: &Node) -> Result<Statement, Error> {
+    fn statement(&mut self, node: &Node<'_>) -> Result<Statement, Error> {
         let parts = parts(node)?;
         let effect = effect(node, parts.effect)?;
         let sid = self.sid(parts.sid)?;
@@ -173,7 +173,9 @@ impl Parser {
         if self.kind == Kind::ResourceControl && effect == Effect::Allow && !statement.allows_everything() {
             self.fault(node.at, "a resource control policy denies; only the one that allows \"*\" on \"*\" may allow")?;
         }
-        if let Some(issuer) = federation::open_to(&statement) {
+        if self.kind == Kind::Trust
+            && let Some(issuer) = federation::open_to(&statement)
+        {
             let message = format!(
                 "everybody with an account at {issuer} could assume the role; name whose tokens are meant by \
                  StringEquals or StringLike on \"{issuer}:sub\" or \"{issuer}:repository_id\""
@@ -183,7 +185,7 @@ impl Parser {
         Ok(statement)
     }
 
-    fn sid(&mut self, node: Option<&Node>) -> Result<Option<String>, Error> {
+    fn sid(&mut self, node: Option<&Node<'_>>) -> Result<Option<String>, Error> {
         let Some(node) = node else { return Ok(None) };
         let sid = node.text().ok_or_else(|| error(node.at, format!("Sid is a string, not {}", node.what())))?;
         if sid.chars().count() > SID_CHARS_MAX || sid.chars().any(char::is_control) {
@@ -204,7 +206,7 @@ impl Parser {
         Ok(Some(sid.to_owned()))
     }
 
-    fn conditions(&mut self, node: &Node) -> Result<Vec<Condition>, Error> {
+    fn conditions(&mut self, node: &Node<'_>) -> Result<Vec<Condition>, Error> {
         let operators = node
             .members()
             .ok_or_else(|| error(node.at, format!("Condition is an object of operators, not {}", node.what())))?;
@@ -230,14 +232,14 @@ impl Parser {
         Ok(conditions)
     }
 
-    fn condition(&mut self, operator: Operator, name: &str, key: &str, node: &Node) -> Result<Condition, Error> {
+    fn condition(&mut self, operator: Operator, name: &str, key: &str, node: &Node<'_>) -> Result<Condition, Error> {
         if key.trim().is_empty() {
             self.fault(node.at, format!("a condition key of {name} is empty"))?;
         }
         if node.items().is_empty() {
             self.fault(node.at, format!("{name} {} has no values", quote(key)))?;
         }
-        let mut operands = Vec::new();
+        let mut operands = Vec::with_capacity(node.items().len());
         for item in node.items() {
             let text = item.scalar().ok_or_else(|| {
                 error(item.at, format!("a condition value is a string, number or boolean, not {}", item.what()))
@@ -256,12 +258,12 @@ impl Parser {
     }
 }
 
-fn parts(node: &Node) -> Result<Parts<'_>, Error> {
+fn parts<'n>(node: &'n Node<'n>) -> Result<Parts<'n>, Error> {
     let members =
         node.members().ok_or_else(|| error(node.at, format!("a statement is an object, not {}", node.what())))?;
     let mut parts = Parts::default();
     for Member { at, name, node } in members {
-        let slot = match name.as_str() {
+        let slot = match name.as_ref() {
             "Sid" => &mut parts.sid,
             "Effect" => &mut parts.effect,
             "Principal" => &mut parts.principal,
@@ -281,7 +283,7 @@ fn parts(node: &Node) -> Result<Parts<'_>, Error> {
     Ok(parts)
 }
 
-fn effect(statement: &Node, node: Option<&Node>) -> Result<Effect, Error> {
+fn effect(statement: &Node<'_>, node: Option<&Node<'_>>) -> Result<Effect, Error> {
     let node = node.ok_or_else(|| error(statement.at, "the statement needs the element Effect"))?;
     match node.text() {
         Some("Allow") => Ok(Effect::Allow),

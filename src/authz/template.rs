@@ -43,7 +43,10 @@ pub(super) struct Variable {
 impl Template {
     /// Reads a text; the error says what is wrong with a variable.
     pub(super) fn parse(text: &str, syntax: Syntax) -> Result<Self, &'static str> {
-        Ok(pieces(text, syntax)?.into_iter().collect())
+        if syntax.variables && text.contains('$') {
+            return Ok(pieces(text, syntax)?.into_iter().collect());
+        }
+        Ok(Self::Fixed(if syntax.wildcards { Pattern::new(text) } else { Pattern::literal(text) }))
     }
 
     /// Whether the whole text fits once variables have their values from the context.

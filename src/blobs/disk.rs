@@ -96,6 +96,10 @@ impl Appending {
         self.file.write_all(sealed).map_err(|e| at(&self.path, "write", &e))
     }
 
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The same file, to be synced while this one is written on.
     pub(super) fn again(&self) -> Result<Self> {
         let file = self.file.try_clone().map_err(|e| at(&self.path, "sync", &e))?;

@@ -24,6 +24,9 @@ pub(super) struct Dev {
     /// The regions; the first is home.
     #[arg(long, value_delimiter = ',', default_value = "us-east-1,eu-west-1")]
     regions: Vec<String>,
+    /// New registries take manifests that name what their repository does not hold.
+    #[arg(long)]
+    sparse_manifests: bool,
     /// Where to write endpoints and keys once everything is ready.
     #[arg(long, value_name = "FILE")]
     info: Option<PathBuf>,
@@ -48,7 +51,7 @@ impl Dev {
         let layout = Layout::open(&folder, &regions, &self.accounts)?;
         let ports = (0..regions.len()).map(|at| u16::try_from(at).ok().and_then(|at| self.port.checked_add(at)));
         let ports = ports.collect::<Option<Vec<_>>>().ok_or_else(|| Failure::usage("--port: too high"))?;
-        let placed = layout.configure(&ports)?;
+        let placed = layout.configure(&ports, self.sparse_manifests)?;
         let mut processes = Processes::start(&placed)?;
         let accounts = layout.accounts()?;
         if let Some(path) = &self.info {

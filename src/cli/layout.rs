@@ -126,25 +126,26 @@ impl Layout {
     ///
     /// # Errors
     /// When a port is taken, or the folder cannot be written.
-    pub fn configure(&self, ports: &[u16]) -> Result<Vec<Placed>> {
+    pub fn configure(&self, ports: &[u16], sparse_manifests: bool) -> Result<Vec<Placed>> {
         let peers = free_ports(self.regions.len())?;
         let mut placed = Vec::new();
         for (at, region) in self.regions.iter().enumerate() {
             let folder = self.folder.join(region.as_str());
             let endpoint = format!("http://127.0.0.1:{}", ports[at]);
-            let text = self.config(at, ports[at], &peers, &folder);
+            let text = self.config(at, ports[at], &peers, &folder, sparse_manifests);
             write_private(&folder.join("config.toml"), text.as_bytes())?;
             placed.push(Placed { region: region.clone(), endpoint, folder });
         }
         Ok(placed)
     }
 
-    fn config(&self, at: usize, port: u16, peers: &[u16], folder: &Path) -> String {
+    fn config(&self, at: usize, port: u16, peers: &[u16], folder: &Path, sparse_manifests: bool) -> String {
         use std::fmt::Write as _;
         let quoted = |path: PathBuf| format!("{:?}", path.display().to_string());
         let mut text = format!(
             "region = \"{}\"\nlisten = \"127.0.0.1:{port}\"\nendpoint = \"http://127.0.0.1:{port}\"\ndata = {}\naccounts = {:?}\n\n\
-             [organization]\nuid = \"{}\"\nhome = \"{}\"\n\n[registry]\ncreate_on_push = true\n\n\
+             [organization]\nuid = \"{}\"\nhome = \"{}\"\n\n[registry]\ncreate_on_push = true\n\
+             sparse_manifests = {sparse_manifests}\n\n\
              [peer]\nlisten = \"127.0.0.1:{}\"\nca = {}\ncertificate = {}\nkey = {}\n",
             self.regions[at],
             quoted(folder.join("data")),
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(first.uid, again.uid);
         assert!(Layout::open(folder.path(), &regions[..1], &accounts).is_err());
         certificates_end(folder.path());
-        let placed = again.configure(&[5_000, 5_001]).unwrap();
+        let placed = again.configure(&[5_000, 5_001], false).unwrap();
         let settings = crate::config::Settings::load(
             Some(&placed[1].folder.join("config.toml")),
             &std::collections::BTreeMap::new(),

@@ -4,7 +4,8 @@ use super::failure::Result;
 use super::output::{Rows, line, time};
 use super::{Session, read};
 use crate::pb::registry as pb;
-use crate::pb::registry::registry_settings::CreateOnPush;
+use crate::pb::registry::SparseManifests;
+use crate::pb::registry::registry_settings::{CreateOnPush, Profile as ProfileName};
 use std::path::PathBuf;
 
 #[derive(clap::Subcommand, Debug)]
@@ -26,6 +27,13 @@ pub(super) enum Repo {
         /// With its images.
         #[arg(long)]
         force: bool,
+    },
+    /// Changes a repository's settings.
+    Set {
+        name: String,
+        /// Whether a manifest may name what the repository does not hold.
+        #[arg(long, value_enum, value_name = "SWITCH")]
+        sparse_manifests: Inheritable,
     },
     /// Prints a repository's policy.
     GetPolicy { name: String },
@@ -58,11 +66,18 @@ pub(super) enum Registry {
     DeletePolicy,
     /// Shows the registry's settings.
     GetSettings,
-    /// Changes the registry's settings.
+    /// Changes the registry's settings; what is not given stays as it is.
+    #[command(group = clap::ArgGroup::new("settings").required(true).multiple(true))]
     SetSettings {
         /// Whether a push makes the repository it names; on if no value is given.
-        #[arg(long, value_enum, required = true, num_args = 0..=1, default_missing_value = "on", value_name = "SWITCH")]
-        create_on_push: Switch,
+        #[arg(long, group = "settings", value_enum, num_args = 0..=1, default_missing_value = "on", value_name = "SWITCH")]
+        create_on_push: Option<Switch>,
+        /// Whether a manifest may name what its repository does not hold, where the repository does not say.
+        #[arg(long, group = "settings", value_enum, value_name = "SWITCH")]
+        sparse_manifests: Option<Switch>,
+        /// Whose answers are given where Amazon ECR and the OCI specification differ.
+        #[arg(long, group = "settings", value_enum)]
+        profile: Option<Profile>,
     },
 }
 
@@ -73,6 +88,26 @@ pub(super) enum Switch {
     On,
     /// It does not.
     Off,
+}
+
+/// A repository's setting that the registry has too.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Inheritable {
+    /// It may.
+    On,
+    /// It may not.
+    Off,
+    /// As the registry says.
+    Inherit,
+}
+
+/// Whose answers are given where they differ.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Profile {
+    /// The specification's.
+    Oci,
+    /// Amazon ECR's.
+    Ecr,
 }
 
 impl Repo {
@@ -101,6 +136,18 @@ impl Repo {
                 let name = session.repository(&name).await?;
                 let request = pb::DeleteRepositoryRequest { name, force, request_id, validate_only };
                 registry.delete_repository(request).await?;
+            }
+            Self::Set { name, sparse_manifests } => {
+                let name = session.repository(&name).await?;
+                let wanted = match sparse_manifests {
+                    Inheritable::On => SparseManifests::Accepted,
+                    Inheritable::Off => SparseManifests::Refused,
+                    Inheritable::Inherit => SparseManifests::Inherited,
+                };
+                let request =
+                    pb::UpdateRepositoryRequest { name, sparse_manifests: wanted.into(), request_id, validate_only };
+                let changed = registry.update_repository(request).await?.into_inner().repository;
+                show(changed.into_iter().collect()).print_one(session.global.output);
             }
             Self::GetPolicy { name } => {
                 let request = pb::GetRepositoryPolicyRequest { name: session.repository(&name).await? };
@@ -143,23 +190,52 @@ impl Registry {
                 let request = pb::GetRegistrySettingsRequest { name: format!("{parent}/registry") };
                 let found = registry.get_registry_settings(request).await?.into_inner();
                 let settings = found.settings.unwrap_or_default();
-                let mut rows = Rows::new(&["CREATE ON PUSH", "AUDIT ROWS LOST"]);
-                let on = settings.create_on_push() == CreateOnPush::Enabled;
-                rows.push([on.into(), found.audit_rows_lost.into()]);
+                let mut rows = Rows::new(&["CREATE ON PUSH", "SPARSE MANIFESTS", "PROFILE", "AUDIT ROWS LOST"]);
+                let profile = if settings.profile() == ProfileName::Ecr { "ecr" } else { "oci" };
+                rows.push([
+                    (settings.create_on_push() == CreateOnPush::Enabled).into(),
+                    (settings.sparse_manifests() == SparseManifests::Accepted).into(),
+                    profile.to_owned().into(),
+                    found.audit_rows_lost.into(),
+                ]);
                 rows.print_one(session.global.output);
             }
-            Self::SetSettings { create_on_push } => {
-                let wanted = match create_on_push {
-                    Switch::On => CreateOnPush::Enabled,
-                    Switch::Off => CreateOnPush::Disabled,
-                };
-                let settings =
-                    pb::RegistrySettings { name: format!("{parent}/registry"), create_on_push: wanted.into() };
+            Self::SetSettings { create_on_push, sparse_manifests, profile } => {
+                let settings = settings(format!("{parent}/registry"), create_on_push, sparse_manifests, profile);
                 let request = pb::UpdateRegistrySettingsRequest { settings: Some(settings), request_id, validate_only };
                 registry.update_registry_settings(request).await?;
             }
         }
         Ok(())
+    }
+}
+
+fn settings(
+    name: String,
+    create_on_push: Option<Switch>,
+    sparse_manifests: Option<Switch>,
+    profile: Option<Profile>,
+) -> pb::RegistrySettings {
+    let create_on_push = match create_on_push {
+        None => CreateOnPush::Unspecified,
+        Some(Switch::On) => CreateOnPush::Enabled,
+        Some(Switch::Off) => CreateOnPush::Disabled,
+    };
+    let sparse_manifests = match sparse_manifests {
+        None => SparseManifests::Unspecified,
+        Some(Switch::On) => SparseManifests::Accepted,
+        Some(Switch::Off) => SparseManifests::Refused,
+    };
+    let profile = match profile {
+        None => ProfileName::Unspecified,
+        Some(Profile::Oci) => ProfileName::Oci,
+        Some(Profile::Ecr) => ProfileName::Ecr,
+    };
+    pb::RegistrySettings {
+        name,
+        create_on_push: create_on_push.into(),
+        sparse_manifests: sparse_manifests.into(),
+        profile: profile.into(),
     }
 }
 
@@ -179,10 +255,21 @@ async fn list(session: &Session) -> Result<()> {
 }
 
 fn show(repositories: Vec<pb::Repository>) -> Rows {
-    let mut rows = Rows::new(&["URI", "ARN", "KMS KEY", "CREATED"]);
+    let mut rows = Rows::new(&["URI", "ARN", "KMS KEY", "SPARSE MANIFESTS", "CREATED"]);
     for repository in repositories {
         let created = time(repository.create_time.as_ref());
-        rows.push([repository.uri.into(), repository.arn.into(), repository.kms_key_arn.into(), created]);
+        let sparse = match repository.sparse_manifests() {
+            SparseManifests::Accepted => "on",
+            SparseManifests::Refused => "off",
+            SparseManifests::Inherited | SparseManifests::Unspecified => "inherit",
+        };
+        rows.push([
+            repository.uri.into(),
+            repository.arn.into(),
+            repository.kms_key_arn.into(),
+            sparse.to_owned().into(),
+            created,
+        ]);
     }
     rows
 }

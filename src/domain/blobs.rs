@@ -7,8 +7,8 @@ use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddress};
-use crate::keys::{DataKey, Envelope, Opener, Part};
-use crate::names::{Digest, RepositoryRef, Uid};
+use crate::keys::{DataKey, Envelope, Hashes, Opener, Part};
+use crate::names::{Digest, Profile, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
 use crate::store::claims::ClaimRow;
@@ -41,6 +41,10 @@ impl Change for DeleteBlob {
     type Out = ();
 
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        if tx.registry(repository.account).await?.is_some_and(|registry| registry.settings.profile == Profile::Ecr) {
+            let text = "this registry answers as Amazon ECR, which deletes no blobs: they go when no image names them";
+            return Err(Error::new(Reason::Unsupported, text).with("allow", "GET, HEAD"));
+        }
         if !tx.link_exists(repository.uid, &self.digest).await? {
             return Err(missing(&self.digest));
         }
@@ -165,7 +169,7 @@ impl App {
         let envelope = Envelope {
             account: blob.account,
             blob: blob.uid,
-            digest: blob.digest,
+            hashes: Hashes::of_name(blob.digest, blob.sha256)?,
             size: blob.size,
             css: blob.segment,
             parts: Part::decode_table(&blob.parts)?,

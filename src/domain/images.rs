@@ -7,8 +7,8 @@ use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress};
-use crate::keys::{DataKey, Envelope, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
-use crate::names::{Algorithm, Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
+use crate::keys::{DataKey, Envelope, Hashes, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
+use crate::names::{Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::claims::ClaimRow;
@@ -88,6 +88,16 @@ pub(crate) struct SealedManifest {
 impl SealedManifest {
     /// Checks that the repository holds everything the manifest needs, and stores it with these edges.
     pub(crate) async fn store(&self, tx: &mut Tx<'_>, edges: &[(EdgeKind, Digest)]) -> Result<()> {
+        self.check_complete(tx, edges).await?;
+        self.store_sparse(tx, edges).await
+    }
+
+    /// Stores it whether or not the repository holds what it names.
+    async fn store_sparse(&self, tx: &mut Tx<'_>, edges: &[(EdgeKind, Digest)]) -> Result<()> {
+        Ok(tx.manifest_insert(&self.row, edges).await?)
+    }
+
+    async fn check_complete(&self, tx: &mut Tx<'_>, edges: &[(EdgeKind, Digest)]) -> Result<()> {
         let repository = self.row.repository;
         for digest in &self.blobs {
             if !tx.link_exists(repository, digest).await? {
@@ -99,7 +109,7 @@ impl SealedManifest {
                 return Err(not_held(*kind, digest));
             }
         }
-        Ok(tx.manifest_insert(&self.row, edges).await?)
+        Ok(())
     }
 
     /// Whether the manifest is of no use without what it names here: a layer that may not be distributed can be missing.
@@ -137,7 +147,11 @@ impl Change for PutImage {
         let digest = self.manifest.row.digest;
         let known = tx.manifest_exists(repository.uid, &digest).await?;
         let edges = self.edges(tx).await?;
-        self.manifest.store(tx, &edges).await?;
+        if repository.takes_sparse_manifests(tx).await? {
+            self.manifest.store_sparse(tx, &edges).await?;
+        } else {
+            self.manifest.store(tx, &edges).await?;
+        }
         tx.claim_put(&self.claim).await?;
         let tag = match &self.tag {
             Some(tag) => self.set_tag(repository, tx, tag).await?,
@@ -237,7 +251,8 @@ impl App {
         self.gate.check::<Repository>(ctx, Op::PutImage, &asked).await
     }
 
-    /// Stores a manifest, under a tag if the reference is one.
+    /// Stores a manifest, under a tag if the reference is one; `claimed` is the digest it must have, without which it gets
+    /// its SHA-256.
     ///
     /// # Errors
     /// When the caller may not, the manifest cannot be read, its digest is not the one named, or it names something
@@ -247,15 +262,12 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         reference: Reference,
+        claimed: Option<Digest>,
         media_type: Option<MediaType>,
         bytes: Bytes,
     ) -> Result<Pushed> {
         let object = reference.object();
         let repository = self.repository_for_push(ctx, Op::PutImage, address, object.clone()).await?;
-        let claimed = match &reference {
-            Reference::Digest(digest) => Some(*digest),
-            Reference::Tag(_) => None,
-        };
         let raw = RawManifest::new(bytes, media_type, claimed)?;
         let manifest = self.seal_manifest(&repository, &raw, ctx.now).await?;
         let pushed = Pushed { digest: raw.digest, subject: manifest.row.subject };
@@ -305,18 +317,16 @@ impl App {
         raw: &RawManifest,
         now: Timestamp,
     ) -> Result<SealedManifest> {
-        if raw.digest.algorithm() != Algorithm::Sha256 {
-            return Err(Error::invalid("digest", "images are stored under their SHA-256; push by that, or by tag"));
-        }
         let manifest = Manifest::parse(raw)?;
         let branch = self.current_branch(repository).await?;
         let (data_key, uid) = (DataKey::random()?, self.clock.uid());
-        let (sealed, sealing) = seal_bytes(&data_key, repository.account, uid, &raw.bytes)?;
+        let (sealed, sealing) = seal_bytes(&data_key, repository.account, uid, &raw.bytes, raw.digest.algorithm())?;
         let key = keyring::wrap(&branch, repository.branch_version, &data_key, repository, uid, sealing.commit())?;
         let size = raw.bytes.len() as u64;
         let row = ManifestRow {
             repository: repository.uid,
             digest: raw.digest,
+            sha256: sealing.hashes().beside_name(),
             media_type: raw.media_type.clone(),
             artifact_type: manifest.artifact_type.as_ref().map(ToString::to_string),
             annotations: manifest.annotations.as_ref().map(|raw| raw.get().to_owned()),
@@ -377,7 +387,7 @@ impl App {
         let envelope = Envelope {
             account: repository.account,
             blob: row.uid,
-            digest: row.digest,
+            hashes: Hashes::of_name(row.digest, row.sha256)?,
             size: row.size,
             css: SEGMENT_SIZE,
             parts: Part::decode_table(&row.parts)?,
@@ -394,28 +404,6 @@ impl App {
         let asked = RepositoryAddress::of(address, reference.object());
         let lease_until = self.clock.now().plus(self.settings.link_lease);
         self.gate.write(ctx, Op::BatchDeleteImage, &asked, DeleteImage { reference, lease_until }).await
-    }
-
-    /// Up to `limit` tags after one, in order; only those the caller may see.
-    ///
-    /// # Errors
-    /// When the caller may not list, or there is no such repository.
-    pub async fn list_tags(&self, ctx: &Ctx, address: &RepositoryRef, after: &str, limit: u32) -> Result<Vec<Tag>> {
-        let asked = RepositoryAddress::of(address, Object::AnyTag);
-        let mut view = self.gate.read::<Repository>(ctx, Op::ListImages, &asked).await?;
-        let (mut visible, mut after) = (Vec::new(), after.to_owned());
-        loop {
-            let (repository, mut tx) = view.parts();
-            let page: Vec<Tag> =
-                tx.tag_list(repository.uid, &after, limit).await?.into_iter().map(|row| row.tag).collect();
-            let Some(last) = page.last().map(ToString::to_string) else { return Ok(visible) };
-            visible.extend(view.visible_tags(page).await?);
-            visible.truncate(limit as usize);
-            if visible.len() == limit as usize {
-                return Ok(visible);
-            }
-            after = last;
-        }
     }
 
     /// A page of images after a digest, with the tags the caller may see.
@@ -441,29 +429,6 @@ impl App {
             images.push(Listed { manifest, tags });
         }
         Ok(Page { images, kms_key, next })
-    }
-
-    /// The manifests that name another as their subject and that the caller may read.
-    ///
-    /// # Errors
-    /// When the caller may not, or there is no such repository.
-    pub async fn list_referrers(
-        &self,
-        ctx: &Ctx,
-        address: &RepositoryRef,
-        subject: Digest,
-    ) -> Result<Vec<ManifestRow>> {
-        let asked = RepositoryAddress::of(address, Object::Image(subject));
-        let mut view = self.gate.read::<Repository>(ctx, Op::ListImageReferrers, &asked).await?;
-        let (repository, mut tx) = view.parts();
-        let rows = tx.referrer_list(repository.uid, &subject).await?;
-        let mut visible = Vec::with_capacity(rows.len());
-        for row in rows {
-            if view.allows_object(Object::Image(row.digest)).await? {
-                visible.push(row);
-            }
-        }
-        Ok(visible)
     }
 }
 

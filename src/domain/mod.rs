@@ -11,6 +11,7 @@ pub mod follow;
 pub mod grants;
 pub mod images;
 pub mod keyring;
+pub mod lists;
 pub mod manifest;
 pub mod policies;
 pub mod registries;
@@ -37,8 +38,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The region this server is.
     pub region: Region,
-    /// Whether new registries make repositories on push.
-    pub create_on_push: bool,
+    /// The settings of new registries.
+    pub registry: crate::store::registries::Settings,
     /// Shards of a new registry's change stream: 1 on SQLite, 16 on PostgreSQL (decision 27).
     pub shards: u32,
     /// How long an upload without progress is kept; registries commonly allow a day.

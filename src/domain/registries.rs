@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Registry};
-use crate::names::AccountId;
+use crate::names::{AccountId, Profile};
 use crate::ops::Op;
 use crate::store::{Tx, registries};
 
@@ -38,23 +38,41 @@ impl Change for SetPolicy {
     }
 }
 
+/// The settings that a caller changes; the others stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewSettings {
+    /// Whether a push makes the repository it names.
+    pub create_on_push: Option<bool>,
+    /// Whether a manifest may name what its repository does not hold, where the repository does not say.
+    pub sparse_manifests: Option<bool>,
+    /// Whose answers are given where they differ.
+    pub profile: Option<Profile>,
+}
+
 struct SetSettings {
-    create_on_push: bool,
+    wanted: NewSettings,
     new: registries::Registry,
     now: Timestamp,
 }
 
 impl Change for SetSettings {
     type Resource = Registry;
-    type Out = ();
+    type Out = registries::Settings;
 
-    async fn apply(&self, registry: &Allowed<Registry>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, registry: &Allowed<Registry>, tx: &mut Tx<'_>) -> Result<registries::Settings> {
         tx.registry_insert(&self.new, self.now).await?;
-        Ok(tx.registry_settings_set(registry.account, self.create_on_push).await?)
+        let before = tx.registry(registry.account).await?.map_or(self.new.settings, |row| row.settings);
+        let settings = registries::Settings {
+            create_on_push: self.wanted.create_on_push.unwrap_or(before.create_on_push),
+            sparse_manifests: self.wanted.sparse_manifests.unwrap_or(before.sparse_manifests),
+            profile: self.wanted.profile.unwrap_or(before.profile),
+        };
+        tx.registry_settings_set(registry.account, &settings).await?;
+        Ok(settings)
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        vec![u8::from(self.create_on_push)]
+        format!("{:?}", self.wanted).into_bytes()
     }
 }
 
@@ -69,12 +87,17 @@ impl App {
         Ok(row.unwrap_or_else(|| self.new_registry(account)))
     }
 
-    /// Changes a registry's settings.
+    /// Changes a registry's settings; says what they are then.
     ///
     /// # Errors
     /// When the caller may not.
-    pub async fn set_registry_settings(&self, ctx: &Ctx, account: AccountId, create_on_push: bool) -> Result<()> {
-        let change = SetSettings { create_on_push, new: self.new_registry(account), now: ctx.now };
+    pub async fn set_registry_settings(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        wanted: NewSettings,
+    ) -> Result<registries::Settings> {
+        let change = SetSettings { wanted, new: self.new_registry(account), now: ctx.now };
         self.gate.write(ctx, Op::PutRegistrySettings, &account, change).await
     }
 
@@ -119,7 +142,7 @@ impl App {
     pub(super) fn new_registry(&self, account: AccountId) -> registries::Registry {
         registries::Registry {
             shards: self.settings.shards,
-            create_on_push: self.settings.create_on_push,
+            settings: self.settings.registry,
             ..registries::Registry::unmade(account)
         }
     }

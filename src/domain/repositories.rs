@@ -91,7 +91,49 @@ impl Change for SetPolicy {
     }
 }
 
+struct SetSparse {
+    sparse: Option<bool>,
+}
+
+impl Change for SetSparse {
+    type Resource = Repository;
+    type Out = RepositoryRow;
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<RepositoryRow> {
+        tx.repository_sparse_set(repository.uid, self.sparse).await?;
+        Ok(RepositoryRow { sparse_manifests: self.sparse, ..repository.row.clone() })
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        format!("{:?}", self.sparse).into_bytes()
+    }
+}
+
+impl Repository {
+    /// Whether a manifest may name blobs and manifests that are not here.
+    pub(super) async fn takes_sparse_manifests(&self, tx: &mut Tx<'_>) -> Result<bool> {
+        if let Some(own) = self.sparse_manifests {
+            return Ok(own);
+        }
+        Ok(tx.registry(self.account).await?.is_some_and(|registry| registry.settings.sparse_manifests))
+    }
+}
+
 impl App {
+    /// Chooses whether a repository takes manifests that name what it does not hold; `None` leaves it to the registry.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is no such repository.
+    pub async fn set_sparse_manifests(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        sparse: Option<bool>,
+    ) -> Result<RepositoryRow> {
+        let asked = RepositoryAddress::whole(address);
+        self.gate.write(ctx, Op::PutRepositorySettings, &asked, SetSparse { sparse }).await
+    }
+
     /// Makes a repository under the account's key or the one asked for.
     ///
     /// # Errors
@@ -124,6 +166,7 @@ impl App {
             name: address.name.clone(),
             kms_key: key,
             branch_version: branch.version,
+            sparse_manifests: None,
             policy: None,
             created_at: ctx.now,
         };
@@ -238,7 +281,6 @@ impl App {
         if self.gate.look::<NewRepository>(ctx, Op::CreateRepository, &asked).await.is_err() {
             return Ok(false);
         }
-        let registry = self.store.snapshot().await?.tx().registry(address.account).await?;
-        Ok(registry.map_or(self.settings.create_on_push, |registry| registry.create_on_push))
+        self.makes_on_push(address).await
     }
 }

@@ -4,6 +4,7 @@
 //! synced and its row is committed; a blob after its file, its folder and the database are synced, in this order.
 
 mod changes;
+mod mount;
 
 use self::changes::{AdvanceUpload, CancelUpload, CompleteUpload, StartUpload};
 use super::blobs::LinkBlob;
@@ -14,7 +15,7 @@ use crate::ctx::{Caller, Ctx};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Gate, Object, Repository, RepositoryAddress};
 use crate::keys::{self, BranchKey, DataKey, Part, RootKey, SEGMENT_SIZE, Sealer, UploadWrap};
-use crate::names::{AccountId, Digest, RepositoryRef, Uid};
+use crate::names::{AccountId, Algorithm, Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
 use crate::store::claims::ClaimRow;
@@ -83,23 +84,26 @@ pub(crate) struct Received {
 }
 
 impl App {
-    /// Opens an upload, or mounts a blob that the caller may read from another repository.
+    /// Opens an upload, or mounts a blob that the caller may read from another repository, or from any of the registry;
+    /// `named` is the algorithm of the digest to come, as far as the caller knows it.
     ///
     /// # Errors
-    /// When the caller may not push here, or the repository is missing. A mount that cannot be is no error.
+    /// When the caller may not push here, or the repository is missing. A mount that cannot be is no error, but for a
+    /// token that was not asked for its source.
     pub async fn start_upload(
         self: &Arc<Self>,
         ctx: &Ctx,
         address: &RepositoryRef,
-        mount: Option<(Digest, RepositoryRef)>,
+        named: Algorithm,
+        mount: Option<(Digest, Option<RepositoryRef>)>,
     ) -> Result<Started> {
         let repository = self.repository_for_push(ctx, Op::InitiateLayerUpload, address, Object::Whole).await?;
         if let Some((digest, from)) = mount
-            && self.mount(ctx, &repository, digest, &from).await.unwrap_or(false)
+            && self.mounted(ctx, &repository, digest, from.as_ref()).await?
         {
             return Ok(Started::Mounted(digest));
         }
-        self.new_upload(ctx, CLIENT, &repository, None).await.map(Started::Upload)
+        self.new_upload(ctx, CLIENT, &repository, named, None).await.map(Started::Upload)
     }
 
     /// Opens an upload in a repository; `digest` when it is known in advance.
@@ -108,6 +112,7 @@ impl App {
         ctx: &Ctx,
         ops: Ops,
         repository: &Repository,
+        named: Algorithm,
         digest: Option<Digest>,
     ) -> Result<Uid> {
         let branch = self.current_branch(repository).await?;
@@ -122,6 +127,7 @@ impl App {
             size: 0,
             parts: Vec::new(),
             hash_state: Vec::new(),
+            sha512: named == Algorithm::Sha512,
             digest,
             expires_at: self.clock.now().plus(self.settings.upload_ttl),
         };
@@ -259,7 +265,8 @@ impl App {
     fn sealer(&self, open: &Open, parts: &[Part]) -> Result<Sealer> {
         let (account, blob, state) = (open.repository.account, open.row.blob, &open.row.hash_state);
         if state.is_empty() {
-            return Ok(Sealer::new(&open.data_key, account, blob));
+            let named = if open.row.sha512 { Algorithm::Sha512 } else { Algorithm::Sha256 };
+            return Ok(Sealer::new(&open.data_key, account, blob, named));
         }
         let state = self.root.open(HASH_STATE, open.row.uid.bytes(), state)?;
         Ok(Sealer::resume(&open.data_key, account, blob, state.expose(), parts.to_vec())?)
@@ -328,6 +335,7 @@ impl App {
             account: verified.account(),
             kms_key: repository.kms_key.clone(),
             digest: sealing.digest(),
+            sha256: sealing.hashes().beside_name(),
             size: sealing.size(),
             segment: SEGMENT_SIZE,
             parts: Part::encode_table(sealing.parts()),

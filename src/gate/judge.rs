@@ -432,15 +432,13 @@ fn job_policy(job: &str) -> &'static str {
 
 /// Whether the scope of the caller's token, if it has one, covers an operation.
 pub(super) fn in_scope(ctx: &Ctx, op: Op, target: &Target) -> bool {
-    let Caller::Principal(principal) = &ctx.caller else { return true };
-    let Some(scope) = principal.session.as_ref().and_then(|session| session.scope.as_ref()) else { return true };
+    let Some(scope) = ctx.caller.scope() else { return true };
     if op.spec().resource == On::Caller {
         return true;
     }
     let Some((repository, _)) = &target.repository else { return false };
     scope.iter().any(|entry| {
-        entry.account == repository.account
-            && entry.repository == repository.name
+        entry.covers(repository.account, Some(&repository.name))
             && match (op, op.spec().class) {
                 (Op::BatchDeleteImage, _) => entry.delete,
                 (_, Class::Read | Class::Data) => entry.pull || entry.push,
@@ -449,18 +447,31 @@ pub(super) fn in_scope(ctx: &Ctx, op: Op, target: &Target) -> bool {
     })
 }
 
+/// Refuses a token whose scope does not reach all repositories of an account for an operation on one that is yet to be
+/// found.
+pub(super) fn check_reach(ctx: &Ctx, op: Op, account: AccountId) -> Result<()> {
+    let Some(scope) = ctx.caller.scope() else { return Ok(()) };
+    if scope.iter().any(|entry| entry.covers(account, None) && (entry.pull || entry.push)) {
+        return Ok(());
+    }
+    Err(Error::new(Reason::ScopeInsufficient, out_of_scope(ctx, op, "*")).with("action", op.spec().action))
+}
+
+fn out_of_scope(ctx: &Ctx, op: Op, resource: &str) -> String {
+    format!(
+        "User: {} is not authorized to perform: {} on resource: {resource} because the token's scope does not cover it",
+        ctx.caller.display(),
+        op.spec().action,
+    )
+}
+
 /// The denial a caller reads: AWS's sentence for everyone, the statement only for the resource's own account.
 pub(super) fn denial(ctx: &Ctx, op: Op, target: &Target, ruling: Ruling) -> Error {
-    let sentence = match ruling.outcome {
-        Outcome::Allow => format!(
-            "User: {} is not authorized to perform: {} on resource: {} because the token's scope does not cover it",
-            ctx.caller.display(),
-            op.spec().action,
-            target.arn
-        ),
-        Outcome::ExplicitDeny | Outcome::ImplicitDeny => ruling.sentence,
+    let (reason, sentence) = match ruling.outcome {
+        Outcome::Allow => (Reason::ScopeInsufficient, out_of_scope(ctx, op, &target.arn)),
+        Outcome::ExplicitDeny | Outcome::ImplicitDeny => (Reason::AccessDenied, ruling.sentence),
     };
-    let error = Error::new(Reason::AccessDenied, sentence)
+    let error = Error::new(reason, sentence)
         .with("principal", ctx.caller.display())
         .with("action", op.spec().action)
         .with("resource", &target.arn)

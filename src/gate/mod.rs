@@ -17,7 +17,7 @@ use crate::authz::permit::Allowed;
 use crate::clock::{Clock, Timestamp};
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::names::Tag;
+use crate::names::{AccountId, Tag};
 use crate::ops::{Class, Op};
 use crate::store::{Apply, Done, Snapshot, Store, Tx, audit::Answer, audit::AuditRow};
 pub use audit::Loss;
@@ -195,6 +195,15 @@ impl Gate {
             self.audit.refused(ctx, op, &target, error);
         }
         answer
+    }
+
+    /// Whether the scope of the caller's token reaches all repositories of an account, for a search among them whose
+    /// finds are then authorized each. Asked before the search, so that the answer says nothing of what it would find.
+    ///
+    /// # Errors
+    /// `SCOPE_INSUFFICIENT` when it does not.
+    pub fn check_reach(&self, ctx: &Ctx, op: Op, account: AccountId) -> Result<()> {
+        judge::check_reach(ctx, op, account)
     }
 
     /// Says what the gate would answer, for a caller who need not be the one asking.

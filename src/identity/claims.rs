@@ -222,13 +222,18 @@ impl Constraints {
 
 impl Entry {
     fn from_scope(scope: &Scope) -> Self {
-        let (account, repository) = (scope.account.to_string(), scope.repository.to_string());
+        let account = scope.account.to_string();
+        // No repository has an empty name, so it stands for all of them.
+        let repository = scope.repository.as_ref().map_or_else(String::new, ToString::to_string);
         Self { account, repository, pull: scope.pull, push: scope.push, delete: scope.delete }
     }
 
     fn scope(&self) -> Option<Scope> {
         let account = AccountId::parse(&self.account).ok()?;
-        let repository = RepositoryName::parse(&self.repository).ok()?;
+        let repository = match self.repository.as_str() {
+            "" => None,
+            name => Some(RepositoryName::parse(name).ok()?),
+        };
         Some(Scope { account, repository, pull: self.pull, push: self.push, delete: self.delete })
     }
 }

@@ -3,10 +3,11 @@
 //! The commitment is what the stream format lacks: without it, one ciphertext can be made to open under two keys to
 //! two contents. It is a function of the data key, so only its holder can make or check it.
 
+use super::hashes::Hashes;
 use super::stream::{HEADER_LEN, Header, SEGMENT_SIZE, cipher_len};
 use super::wrap::{derive, random};
 use super::{Error, Result};
-use crate::names::{AccountId, Algorithm, Digest, Uid};
+use crate::names::{AccountId, Uid};
 use crate::secret::Secret;
 use sha2::{Digest as _, Sha256};
 
@@ -107,8 +108,8 @@ pub struct Envelope {
     pub account: AccountId,
     /// The blob's id, which also names its object.
     pub blob: Uid,
-    /// The SHA-256 digest of the plaintext.
-    pub digest: Digest,
+    /// What the plaintext hashes to.
+    pub hashes: Hashes,
     /// Bytes of plaintext.
     pub size: u64,
     /// Bytes of a ciphertext segment; [`SEGMENT_SIZE`] is the only value in use.
@@ -125,7 +126,7 @@ impl Envelope {
     /// # Errors
     /// When the envelope has a form that this release does not make.
     pub(super) fn commitment(&self, data_key: &DataKey) -> Result<[u8; 32]> {
-        commitment(data_key, self.account, self.blob, &self.digest, self.size, self.css, &self.parts)
+        commitment(data_key, self.account, self.blob, &self.hashes, self.size, self.css, &self.parts)
     }
 }
 
@@ -134,25 +135,24 @@ pub(super) fn commitment(
     data_key: &DataKey,
     account: AccountId,
     blob: Uid,
-    digest: &Digest,
+    hashes: &Hashes,
     size: u64,
     css: u32,
     parts: &[Part],
 ) -> Result<[u8; 32]> {
-    if digest.algorithm() != Algorithm::Sha256 {
-        return Err(Error::Malformed { what: "envelope", rule: "the digest is SHA-256" });
-    }
     if css != SEGMENT_SIZE {
         return Err(Error::Malformed { what: "envelope", rule: "segments are 65,536 bytes" });
     }
     let count = u32::try_from(parts.len()).ok().filter(|_| parts.len() <= MAX_PARTS);
     let count = count.ok_or(Error::Malformed { what: "envelope", rule: "at most 65,536 parts" })?;
+    let sha512 = hashes.sha512();
     let canonical = Sha256::new()
         .chain_update([VERSION, ALGORITHM])
         .chain_update(account.as_str())
         .chain_update(blob.bytes())
-        .chain_update(digest.bytes())
-        .chain_update([NO_SHA512])
+        .chain_update(hashes.sha256().bytes())
+        .chain_update([if sha512.is_some() { SHA512_LEN } else { 0 }])
+        .chain_update(sha512.as_ref().map_or(&[][..], |digest| digest.bytes()))
         .chain_update(size.to_be_bytes())
         .chain_update(css.to_be_bytes())
         .chain_update(count.to_be_bytes())
@@ -165,14 +165,13 @@ pub(super) fn commitment(
 const VERSION: u8 = 1;
 /// Algorithm 1: Tink AES256-GCM-HKDF-SHA256 parts with this commitment.
 const ALGORITHM: u8 = 1;
-/// The length of a SHA-512 digest that is absent.
-const NO_SHA512: u8 = 0;
+/// The length of a SHA-512 hash; 0 stands for one that is absent.
+const SHA512_LEN: u8 = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::{DataKey, Header, MAX_PARTS, Part, ROW_LEN, commitment};
-    use crate::names::{AccountId, Digest, Uid};
-    use sha2::Digest as _;
+    use super::{DataKey, Hashes, Header, MAX_PARTS, Part, ROW_LEN, commitment};
+    use crate::names::{AccountId, Algorithm, Digest, Uid};
 
     #[test]
     fn a_parts_table_reads_back_as_it_was_written() {
@@ -197,7 +196,10 @@ mod tests {
     #[test]
     fn every_field_changes_the_commitment() {
         let (account, blob) = (AccountId::from_seed(1), Uid::from_bytes([1; 16]));
-        let digest = Digest::of(b"a");
+        let digest = Hashes::of_name(Digest::of(b"a"), None).unwrap();
+        let long = |name: &[u8], beside: &[u8]| {
+            Hashes::of_name(Digest::hash(Algorithm::Sha512, name), Some(Digest::of(beside))).unwrap()
+        };
         let part = Part { header: Header::random().unwrap(), plain_len: 1 };
         let other = Part { header: part.header, plain_len: 2 };
         let key = DataKey::random().unwrap();
@@ -209,7 +211,10 @@ mod tests {
             commit(&DataKey::random().unwrap(), account, blob, digest, 1, &[part]),
             commit(&key, AccountId::from_seed(2), blob, digest, 1, &[part]),
             commit(&key, account, Uid::from_bytes([2; 16]), digest, 1, &[part]),
-            commit(&key, account, blob, Digest::of(b"b"), 1, &[part]),
+            commit(&key, account, blob, Hashes::of_name(Digest::of(b"b"), None).unwrap(), 1, &[part]),
+            commit(&key, account, blob, long(b"a", b"a"), 1, &[part]),
+            commit(&key, account, blob, long(b"b", b"a"), 1, &[part]),
+            commit(&key, account, blob, long(b"a", b"b"), 1, &[part]),
             commit(&key, account, blob, digest, 2, &[part]),
             commit(&key, account, blob, digest, 1, &[other]),
             commit(&key, account, blob, digest, 1, &[part, part]),
@@ -217,9 +222,7 @@ mod tests {
         ];
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 9);
+        assert_eq!(all.len(), 12);
         assert!(commitment(&key, account, blob, &digest, 1, 4_096, &[part]).is_err());
-        let sha512 = Digest::parse(&format!("sha512:{}", hex::encode(sha2::Sha512::digest(b"a")))).unwrap();
-        assert!(commitment(&key, account, blob, &sha512, 1, 65_536, &[part]).is_err());
     }
 }

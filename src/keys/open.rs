@@ -134,7 +134,7 @@ pub fn open_bytes(data_key: &DataKey, envelope: Envelope, object: &[u8]) -> Resu
 mod tests {
     use super::{BytesMut, DataKey, Opener};
     use crate::keys::{Sealer, Sealing};
-    use crate::names::{AccountId, Digest, Uid};
+    use crate::names::{AccountId, Algorithm, Digest, Uid};
     use proptest::prelude::*;
 
     const SEG: usize = 65_520;
@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn seal(key: &DataKey, parts: &[&[u8]]) -> (Vec<u8>, Sealing) {
-        let mut sealer = Sealer::new(key, AccountId::from_seed(1), Uid::from_bytes([9; 16]));
+        let mut sealer = Sealer::new(key, AccountId::from_seed(1), Uid::from_bytes([9; 16]), Algorithm::Sha256);
         let mut object = Vec::new();
         for part in parts {
             sealer.begin_part(&mut object).unwrap();

@@ -5,17 +5,19 @@
 //! before it, in a new sealer and under a new header.
 
 use super::envelope::{DataKey, Envelope, MAX_PARTS, Part, commitment};
+use super::hashes::{Hashes, Hashing};
+use super::plan::Chunk;
 use super::stream::{Header, PartCipher, SEGMENT_SIZE, segment_capacity};
-use super::{Error, Result, checkpoint};
-use crate::names::{AccountId, Digest, Uid};
-use sha2::{Digest as _, Sha256};
+use super::{Error, Result, checkpoint, reread};
+use crate::names::{AccountId, Algorithm, Digest, Uid};
+use bytes::BytesMut;
 
 /// Hashes and seals one blob; `out` is where the sealed bytes go, in the order in which they stand in the object.
 pub struct Sealer {
     data_key: DataKey,
     account: AccountId,
     blob: Uid,
-    hash: Sha256,
+    hash: Hashing,
     size: u64,
     parts: Vec<Part>,
     open: Option<OpenPart>,
@@ -31,10 +33,11 @@ struct OpenPart {
 }
 
 impl Sealer {
-    /// A sealer for a new blob under a data key that seals no other.
+    /// A sealer for a new blob under a data key that seals no other; `named` is the algorithm of the digest under which
+    /// it is expected to be known, so that it need not be read again.
     #[must_use]
-    pub fn new(data_key: &DataKey, account: AccountId, blob: Uid) -> Self {
-        let (data_key, hash) = (data_key.clone(), Sha256::new());
+    pub fn new(data_key: &DataKey, account: AccountId, blob: Uid, named: Algorithm) -> Self {
+        let (data_key, hash) = (data_key.clone(), Hashing::new(named));
         Self { data_key, account, blob, hash, size: 0, parts: Vec::new(), open: None, pending: Vec::new() }
     }
 
@@ -53,7 +56,7 @@ impl Sealer {
         if size != parts.iter().map(|part| u64::from(part.plain_len)).sum::<u64>() || parts.len() > MAX_PARTS {
             return Err(Error::Malformed { what: "upload checkpoint", rule: "taken after the parts of the upload" });
         }
-        Ok(Self { hash, size, parts, ..Self::new(data_key, account, blob) })
+        Ok(Self { hash, size, parts, ..Self::new(data_key, account, blob, Algorithm::Sha256) })
     }
 
     /// Opens the next part and appends its header to `out`.
@@ -142,7 +145,7 @@ impl Sealer {
         checkpoint::encode(&self.hash, self.size)
     }
 
-    /// Closes the blob: its digest, and the data key's commitment to it.
+    /// Closes the blob: its hashes, and the data key's commitment to them.
     ///
     /// # Errors
     /// When a part is open, or there is none: an empty blob is one empty part.
@@ -151,9 +154,31 @@ impl Sealer {
         if open.is_some() || parts.is_empty() {
             return Err(Error::OutOfOrder { rule: "a blob is finished after its last part" });
         }
-        let digest = Digest::sha256(hash.finalize().into());
-        let commit = commitment(&data_key, account, blob, &digest, size, SEGMENT_SIZE, &parts)?;
-        Ok(Sealing(Envelope { account, blob, digest, size, css: SEGMENT_SIZE, parts, commit }))
+        Sealing::make(&data_key, account, blob, hash.finish(), size, parts)
+    }
+
+    /// As [`Sealer::finish`], under a digest of this algorithm. What was not hashed with it on the way is read back with
+    /// `read`, opened and hashed once more (decision 7).
+    ///
+    /// # Errors
+    /// As [`Sealer::finish`]; what `read` says; [`Error::Tampered`] when the object is not what was sealed.
+    pub fn finish_as<E: From<Error>>(
+        mut self,
+        named: Algorithm,
+        read: impl FnMut(&Chunk) -> Result<BytesMut, E>,
+    ) -> Result<Sealing, E> {
+        let missing = named == Algorithm::Sha512 && self.hash.sha512.is_none();
+        if named == Algorithm::Sha256 {
+            self.hash.sha512 = None;
+        }
+        let data_key = self.data_key.clone();
+        let Sealing(envelope) = self.finish()?;
+        if !missing {
+            return Ok(Sealing(envelope));
+        }
+        let hashes = reread::hashes(&data_key, &envelope, named, read)?;
+        let Envelope { account, blob, size, parts, .. } = envelope;
+        Ok(Sealing::make(&data_key, account, blob, hashes, size, parts)?)
     }
 }
 
@@ -176,10 +201,28 @@ impl OpenPart {
 pub struct Sealing(Envelope);
 
 impl Sealing {
-    /// The SHA-256 digest of the plaintext.
+    fn make(
+        data_key: &DataKey,
+        account: AccountId,
+        blob: Uid,
+        hashes: Hashes,
+        size: u64,
+        parts: Vec<Part>,
+    ) -> Result<Self> {
+        let commit = commitment(data_key, account, blob, &hashes, size, SEGMENT_SIZE, &parts)?;
+        Ok(Self(Envelope { account, blob, hashes, size, css: SEGMENT_SIZE, parts, commit }))
+    }
+
+    /// The digest under which the plaintext is known.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.0.digest
+        self.0.hashes.name()
+    }
+
+    /// What the plaintext hashes to.
+    #[must_use]
+    pub fn hashes(&self) -> Hashes {
+        self.0.hashes
     }
 
     /// Bytes of plaintext.
@@ -207,12 +250,18 @@ impl Sealing {
     }
 }
 
-/// Seals bytes that are in memory, such as a manifest, as a blob of one part.
+/// Seals bytes that are in memory, such as a manifest, as a blob of one part, known by a digest of this algorithm.
 ///
 /// # Errors
 /// When there are 4 GiB or more of them, or the random source does not answer.
-pub fn seal_bytes(data_key: &DataKey, account: AccountId, blob: Uid, plain: &[u8]) -> Result<(Vec<u8>, Sealing)> {
-    let mut sealer = Sealer::new(data_key, account, blob);
+pub fn seal_bytes(
+    data_key: &DataKey,
+    account: AccountId,
+    blob: Uid,
+    plain: &[u8],
+    named: Algorithm,
+) -> Result<(Vec<u8>, Sealing)> {
+    let mut sealer = Sealer::new(data_key, account, blob, named);
     let mut out = Vec::new();
     sealer.begin_part(&mut out)?;
     sealer.write(plain, &mut out)?;
@@ -223,11 +272,12 @@ pub fn seal_bytes(data_key: &DataKey, account: AccountId, blob: Uid, plain: &[u8
 #[cfg(test)]
 mod tests {
     use super::{DataKey, Sealer, seal_bytes};
-    use crate::keys::open_bytes;
-    use crate::names::{AccountId, Digest, Uid};
+    use crate::keys::{Chunk, Error, open_bytes};
+    use crate::names::{AccountId, Algorithm, Digest, Uid};
+    use bytes::BytesMut;
 
     fn sealer(key: &DataKey) -> Sealer {
-        Sealer::new(key, AccountId::from_seed(1), Uid::from_bytes([9; 16]))
+        Sealer::new(key, AccountId::from_seed(1), Uid::from_bytes([9; 16]), Algorithm::Sha256)
     }
 
     fn bytes(len: usize) -> Vec<u8> {
@@ -305,8 +355,46 @@ mod tests {
         for len in [0, 1, 4_096, 65_480, 65_481] {
             let plain = bytes(len);
             let (sealed, sealing) =
-                seal_bytes(&key, AccountId::from_seed(1), Uid::from_bytes([9; 16]), &plain).unwrap();
+                seal_bytes(&key, AccountId::from_seed(1), Uid::from_bytes([9; 16]), &plain, Algorithm::Sha256).unwrap();
             assert_eq!(open_bytes(&key, sealing.envelope().clone(), &sealed).unwrap(), plain);
         }
+    }
+
+    #[test]
+    fn a_blob_gets_the_name_it_is_claimed_under_whatever_was_announced() {
+        let (key, plain) = (DataKey::random().unwrap(), bytes(200_000));
+        let (account, blob) = (AccountId::from_seed(1), Uid::from_bytes([9; 16]));
+        for announced in [Algorithm::Sha256, Algorithm::Sha512] {
+            for claimed in [Algorithm::Sha256, Algorithm::Sha512] {
+                let (mut sealer, mut object) = (Sealer::new(&key, account, blob, announced), Vec::new());
+                sealer.begin_part(&mut object).unwrap();
+                sealer.write(&plain, &mut object).unwrap();
+                sealer.end_part(&mut object).unwrap();
+                let mut reads = 0;
+                let read = |chunk: &Chunk| {
+                    reads += 1;
+                    let start = chunk.file_offset() as usize;
+                    Ok::<_, Error>(BytesMut::from(&object[start..start + chunk.file_len()]))
+                };
+                let sealing = sealer.finish_as(claimed, read).unwrap();
+                assert_eq!(sealing.digest(), Digest::hash(claimed, &plain), "{announced:?}, {claimed:?}");
+                assert_eq!(sealing.hashes().sha256(), Digest::of(&plain));
+                assert_eq!(open_bytes(&key, sealing.envelope().clone(), &object).unwrap(), plain);
+                let again = (announced, claimed) == (Algorithm::Sha256, Algorithm::Sha512);
+                assert_eq!(reads > 0, again, "read again only when it must be: {announced:?}, {claimed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_back_damaged_gets_no_name() {
+        let key = DataKey::random().unwrap();
+        let (mut sealer, mut object) = (sealer(&key), Vec::new());
+        sealer.begin_part(&mut object).unwrap();
+        sealer.write(b"some bytes", &mut object).unwrap();
+        sealer.end_part(&mut object).unwrap();
+        object[45] ^= 1;
+        let read = |_: &Chunk| Ok::<_, Error>(BytesMut::from(&object[..]));
+        assert!(matches!(sealer.finish_as(Algorithm::Sha512, read), Err(Error::Tampered { .. })));
     }
 }

@@ -5,13 +5,13 @@
 use super::conformance::MemoryRows;
 use super::stream::PartCipher;
 use super::{
-    BranchKey, Context, DataKey, EmbeddedKms, Envelope, Error, Header, KeyRow, KeyRows, KeyState, Kms, Link, Material,
-    Opener, Part, Result, RootKey, Sealer, Sealing, UploadWrap, insecure, open_bytes, unwrap_link, unwrap_upload,
-    wrap_link, wrap_upload,
+    BranchKey, Context, DataKey, EmbeddedKms, Envelope, Error, Hashes, Header, KeyRow, KeyRows, KeyState, Kms, Link,
+    Material, Opener, Part, Result, RootKey, Sealer, Sealing, UploadWrap, insecure, open_bytes, unwrap_link,
+    unwrap_upload, wrap_link, wrap_upload,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::error::Reason;
-use crate::names::{AccountId, Arn, Digest, Region, RepositoryName, RepositoryRef, Uid};
+use crate::names::{AccountId, Algorithm, Arn, Digest, Region, RepositoryName, RepositoryRef, Uid};
 use crate::secret::Secret;
 use bytes::BytesMut;
 use serde_json::{Value, json};
@@ -65,7 +65,13 @@ fn envelope(value: &Value) -> Envelope {
     Envelope {
         account: AccountId::parse(text(value, "account")).unwrap(),
         blob: uid(value, "blob"),
-        digest: Digest::sha256(array(value, "sha256")),
+        hashes: match value["sha512"].is_null() {
+            true => Hashes::of_name(Digest::sha256(array(value, "sha256")), None),
+            false => {
+                Hashes::of_name(Digest::sha512(array(value, "sha512")), Some(Digest::sha256(array(value, "sha256"))))
+            }
+        }
+        .unwrap(),
         size: number(value, "size"),
         css: number(value, "css").try_into().unwrap(),
         parts: list(value, "parts").iter().map(part).collect(),
@@ -76,7 +82,7 @@ fn envelope(value: &Value) -> Envelope {
 /// Seals the pattern under the headers that Tink chose for the case.
 fn seal_as(case: &Value) -> (Vec<u8>, Sealing) {
     let expected = envelope(&case["envelope"]);
-    let mut sealer = Sealer::new(&data_key(case), expected.account, expected.blob);
+    let mut sealer = Sealer::new(&data_key(case), expected.account, expected.blob, expected.hashes.name().algorithm());
     let (plain, mut object) = (pattern(expected.size), Vec::new());
     let mut rest = plain.as_slice();
     for part in &expected.parts {
@@ -171,7 +177,7 @@ fn one_ciphertext_under_two_keys_is_refused_by_the_commitment() {
         let plain = hex::decode(salamander["plains"][number].as_str().unwrap()).unwrap();
         assert_eq!(segment[..64], plain);
 
-        let claimed = Envelope { digest: Digest::of(&plain), ..committed.clone() };
+        let claimed = Envelope { hashes: Hashes::of_name(Digest::of(&plain), None).unwrap(), ..committed.clone() };
         let outcome = open_bytes(&key, claimed, &object);
         match salamander["outcomes"][number].as_str() {
             Some("opens") => assert_eq!(outcome.unwrap(), plain),
@@ -258,7 +264,7 @@ async fn a_sealed_blob_is_handed_to_an_independent_program() {
     let (repository_uid, blob) = (clock.uid(), clock.uid());
 
     let (plain, mut object) = (pattern(400_000), Vec::new());
-    let mut sealer = Sealer::new(&data_key, account, blob);
+    let mut sealer = Sealer::new(&data_key, account, blob, Algorithm::Sha256);
     for part in [&plain[..130_000], &plain[130_000..130_001], &plain[130_001..]] {
         sealer.begin_part(&mut object).unwrap();
         sealer.write(part, &mut object).unwrap();

@@ -71,6 +71,12 @@ impl Digest {
         Self { algorithm: Algorithm::Sha256, bytes }
     }
 
+    /// The digest with these 64 bytes of SHA-512.
+    #[must_use]
+    pub fn sha512(hash: [u8; 64]) -> Self {
+        Self { algorithm: Algorithm::Sha512, bytes: hash }
+    }
+
     /// The SHA-256 digest of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
@@ -84,7 +90,7 @@ impl Digest {
         use sha2::Digest as _;
         match algorithm {
             Algorithm::Sha256 => Self::of(data),
-            Algorithm::Sha512 => Self { algorithm, bytes: sha2::Sha512::digest(data).into() },
+            Algorithm::Sha512 => Self::sha512(sha2::Sha512::digest(data).into()),
         }
     }
 
@@ -98,6 +104,45 @@ impl Digest {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.algorithm.len()]
+    }
+}
+
+/// A digest in the making, for bytes that come in pieces.
+pub enum Hasher {
+    /// SHA-256.
+    Sha256(sha2::Sha256),
+    /// SHA-512.
+    Sha512(sha2::Sha512),
+}
+
+impl Hasher {
+    /// A hash of nothing yet.
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
+        use sha2::Digest as _;
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
+        }
+    }
+
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        use sha2::Digest as _;
+        match self {
+            Self::Sha256(hash) => hash.update(bytes),
+            Self::Sha512(hash) => hash.update(bytes),
+        }
+    }
+
+    /// The digest of all bytes added.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        use sha2::Digest as _;
+        match self {
+            Self::Sha256(hash) => Digest::sha256(hash.finalize().into()),
+            Self::Sha512(hash) => Digest::sha512(hash.finalize().into()),
+        }
     }
 }
 

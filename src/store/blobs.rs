@@ -3,7 +3,7 @@
 use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
-use crate::names::{AccountId, Arn, Digest, Uid};
+use crate::names::{AccountId, Arn, Digest, RepositoryName, Uid};
 
 /// A sealed object at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,10 @@ pub struct BlobRow {
     pub account: AccountId,
     /// The KMS key under which it was sealed.
     pub kms_key: Arn,
-    /// The digest of its plaintext.
+    /// The digest under which its plaintext is known.
     pub digest: Digest,
+    /// The SHA-256 of its plaintext, if `digest` is another.
+    pub sha256: Option<Digest>,
     /// Plaintext bytes.
     pub size: u64,
     /// Ciphertext segment size in bytes.
@@ -61,7 +63,7 @@ macro_rules! select_link {
     ($from:literal) => {
         concat!(
             "SELECT l.repository, l.digest, l.blob, l.branch_version, l.salt, l.wrapped, l.source_account, ",
-            "l.lease_until, b.account, b.kms_key, b.size, b.segment, b.parts, b.commitment, b.verified_at ",
+            "l.lease_until, b.account, b.kms_key, b.size, b.segment, b.parts, b.commitment, b.verified_at, b.sha256 ",
             $from
         )
     };
@@ -126,10 +128,29 @@ impl Tx<'_> {
         row.as_ref().map(link_and_blob).transpose()
     }
 
+    /// The repositories of an account that hold a digest under a key, by name.
+    pub async fn link_holders(
+        &mut self,
+        account: AccountId,
+        kms_key: &Arn,
+        digest: &Digest,
+        limit: u32,
+    ) -> Result<Vec<RepositoryName>, Error> {
+        let rows = self
+            .all(
+                "SELECT DISTINCT r.name FROM blobs b JOIN links l ON l.blob = b.uid \
+                 JOIN repositories r ON r.uid = l.repository WHERE b.account = $1 AND b.kms_key = $2 \
+                 AND b.digest = $3 AND b.condemned_at IS NULL AND r.account = $1 ORDER BY r.name LIMIT $4",
+                args![account, kms_key, digest, limit],
+            )
+            .await?;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     pub(crate) async fn blob_insert(&mut self, blob: &BlobRow, at: Timestamp) -> Result<(), Error> {
         self.execute(
-            "INSERT INTO blobs (uid, account, kms_key, digest, size, segment, parts, commitment, created_at, verified_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "INSERT INTO blobs (uid, account, kms_key, digest, size, segment, parts, commitment, created_at, verified_at, \
+             sha256) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             args![
                 blob.uid,
                 blob.account,
@@ -140,7 +161,8 @@ impl Tx<'_> {
                 blob.parts.as_slice(),
                 blob.commitment.as_slice(),
                 at,
-                blob.verified_at
+                blob.verified_at,
+                blob.sha256
             ],
         )
         .await?;
@@ -281,6 +303,7 @@ fn link_and_blob(row: &Row) -> Result<(LinkRow, BlobRow), Error> {
         parts: row.get(12)?,
         commitment: row.get(13)?,
         verified_at: row.get(14)?,
+        sha256: row.get(15)?,
     };
     Ok((link, blob))
 }

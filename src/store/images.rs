@@ -11,8 +11,10 @@ use crate::names::{Digest, MediaType, PageSize, Tag, Uid};
 pub struct ManifestRow {
     /// The repository.
     pub repository: Uid,
-    /// The digest of its bytes.
+    /// The digest under which its bytes are known.
     pub digest: Digest,
+    /// The SHA-256 of its bytes, if `digest` is another.
+    pub sha256: Option<Digest>,
     /// Its media type.
     pub media_type: MediaType,
     /// The artifact's type, if it is one.
@@ -37,6 +39,21 @@ pub struct ManifestRow {
     pub sealed: Vec<u8>,
     /// When it arrived.
     pub pushed_at: Timestamp,
+}
+
+/// What a list of referrers says of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferrerRow {
+    /// The digest under which its bytes are known.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: MediaType,
+    /// The artifact's type, if it is one.
+    pub artifact_type: Option<String>,
+    /// Its annotations as a JSON object.
+    pub annotations: Option<String>,
+    /// Its bytes.
+    pub size: u64,
 }
 
 /// Why a manifest names another digest.
@@ -80,7 +97,7 @@ macro_rules! select_manifest {
     ($from:literal) => {
         concat!(
             "SELECT m.repository, m.digest, m.media_type, m.artifact_type, m.annotations, m.subject, m.size, ",
-            "m.total_size, m.uid, m.branch_version, m.salt, m.wrapped, m.parts, m.commitment, m.sealed, m.pushed_at ",
+            "m.total_size, m.uid, m.branch_version, m.salt, m.wrapped, m.parts, m.commitment, m.sealed, m.pushed_at, m.sha256 ",
             $from
         )
     };
@@ -125,13 +142,36 @@ impl Tx<'_> {
         rows.iter().map(manifest_row).collect()
     }
 
-    /// The manifests that name another as their subject, by digest.
-    pub async fn referrer_list(&mut self, repository: Uid, subject: &Digest) -> Result<Vec<ManifestRow>, Error> {
-        const SQL: &str = select_manifest!(
-            "FROM manifests m WHERE m.repository = $1 AND m.subject = $2 ORDER BY m.digest LIMIT 1000"
-        );
-        let rows = self.all(SQL, args![repository, subject]).await?;
-        rows.iter().map(manifest_row).collect()
+    /// The digests and sizes of the manifests that name another as their subject, after a digest and in order; those of
+    /// one artifact type, if it is given.
+    pub async fn referrer_sizes(
+        &mut self,
+        repository: Uid,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<(Digest, u64)>, Error> {
+        const SQL: &str = "SELECT digest, size FROM manifests WHERE repository = $1 AND subject = $2 \
+            AND (CAST($3 AS TEXT) IS NULL OR artifact_type = $3) AND digest > $4 ORDER BY digest LIMIT $5";
+        let rows = self.all(SQL, args![repository, subject, artifact_type, after, limit]).await?;
+        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    }
+
+    /// The same manifests after a digest, up to and with another.
+    pub async fn referrer_list(
+        &mut self,
+        repository: Uid,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: &str,
+        last: &Digest,
+    ) -> Result<Vec<ReferrerRow>, Error> {
+        const SQL: &str = "SELECT digest, media_type, artifact_type, annotations, size FROM manifests \
+            WHERE repository = $1 AND subject = $2 AND (CAST($3 AS TEXT) IS NULL OR artifact_type = $3) \
+            AND digest > $4 AND digest <= $5 ORDER BY digest";
+        let rows = self.all(SQL, args![repository, subject, artifact_type, after, last]).await?;
+        rows.iter().map(referrer_row).collect()
     }
 
     /// Stores a manifest with its edges; one that is there already is left as it is.
@@ -143,8 +183,8 @@ impl Tx<'_> {
         let new = self
             .execute(
                 "INSERT INTO manifests (repository, digest, media_type, artifact_type, annotations, subject, size, \
-                 total_size, uid, branch_version, salt, wrapped, parts, commitment, sealed, pushed_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+                 total_size, uid, branch_version, salt, wrapped, parts, commitment, sealed, pushed_at, sha256) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
                  ON CONFLICT (repository, digest) DO NOTHING",
                 args![
                     row.repository,
@@ -162,7 +202,8 @@ impl Tx<'_> {
                     row.parts.as_slice(),
                     row.commitment.as_slice(),
                     row.sealed.as_slice(),
-                    row.pushed_at
+                    row.pushed_at,
+                    row.sha256
                 ],
             )
             .await?;
@@ -304,6 +345,17 @@ fn manifest_row(row: &Row) -> Result<ManifestRow, Error> {
         commitment: row.get(13)?,
         sealed: row.get(14)?,
         pushed_at: row.get(15)?,
+        sha256: row.get(16)?,
+    })
+}
+
+fn referrer_row(row: &Row) -> Result<ReferrerRow, Error> {
+    Ok(ReferrerRow {
+        digest: row.get(0)?,
+        media_type: row.get(1)?,
+        artifact_type: row.get(2)?,
+        annotations: row.get(3)?,
+        size: row.get(4)?,
     })
 }
 

@@ -3,7 +3,7 @@
 use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
-use crate::names::{AccountId, Arn};
+use crate::names::{AccountId, Arn, Profile};
 use std::collections::BTreeMap;
 
 /// A policy as its author wrote it, with the unique ids of the principals it names.
@@ -31,6 +31,17 @@ impl StoredPolicy {
     }
 }
 
+/// What an account may choose for its registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Settings {
+    /// Whether a push makes the repository it names.
+    pub create_on_push: bool,
+    /// Whether a manifest may name what its repository does not hold, where the repository does not say.
+    pub sparse_manifests: bool,
+    /// Whose answers are given where they differ.
+    pub profile: Profile,
+}
+
 /// An account's registry in this region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
@@ -38,8 +49,8 @@ pub struct Registry {
     pub account: AccountId,
     /// Shards of its change stream; fixed when the registry is made.
     pub shards: u32,
-    /// Whether a push makes the repository it names.
-    pub create_on_push: bool,
+    /// Its settings.
+    pub settings: Settings,
     /// The account's default KMS key, once it has one.
     pub kms_key: Option<Arn>,
     /// The registry policy.
@@ -50,7 +61,7 @@ impl Registry {
     /// The registry of an account that has not used this region yet.
     #[must_use]
     pub fn unmade(account: AccountId) -> Self {
-        Self { account, shards: 1, create_on_push: false, kms_key: None, policy: None }
+        Self { account, shards: 1, settings: Settings::default(), kms_key: None, policy: None }
     }
 }
 
@@ -59,8 +70,8 @@ impl Tx<'_> {
     pub async fn registry(&mut self, account: AccountId) -> Result<Option<Registry>, Error> {
         let row = self
             .opt(
-                "SELECT account, shards, create_on_push, kms_key, policy, policy_bindings FROM registries \
-                 WHERE account = $1",
+                "SELECT account, shards, create_on_push, sparse_manifests, profile, kms_key, policy, policy_bindings \
+                 FROM registries WHERE account = $1",
                 args![account],
             )
             .await?;
@@ -70,21 +81,29 @@ impl Tx<'_> {
     /// Makes a registry unless it is there.
     pub(crate) async fn registry_insert(&mut self, registry: &Registry, at: Timestamp) -> Result<(), Error> {
         self.execute(
-            "INSERT INTO registries (account, shards, create_on_push, kms_key, created_at) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (account) DO NOTHING",
-            args![registry.account, registry.shards, registry.create_on_push, registry.kms_key.as_ref(), at],
+            "INSERT INTO registries (account, shards, create_on_push, sparse_manifests, profile, kms_key, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (account) DO NOTHING",
+            args![
+                registry.account,
+                registry.shards,
+                registry.settings.create_on_push,
+                registry.settings.sparse_manifests,
+                registry.settings.profile.as_str(),
+                registry.kms_key.as_ref(),
+                at
+            ],
         )
         .await?;
         Ok(())
     }
 
-    pub(crate) async fn registry_settings_set(
-        &mut self,
-        account: AccountId,
-        create_on_push: bool,
-    ) -> Result<(), Error> {
-        self.execute("UPDATE registries SET create_on_push = $2 WHERE account = $1", args![account, create_on_push])
-            .await?;
+    pub(crate) async fn registry_settings_set(&mut self, account: AccountId, settings: &Settings) -> Result<(), Error> {
+        let Settings { create_on_push, sparse_manifests, profile } = *settings;
+        self.execute(
+            "UPDATE registries SET create_on_push = $2, sparse_manifests = $3, profile = $4 WHERE account = $1",
+            args![account, create_on_push, sparse_manifests, profile.as_str()],
+        )
+        .await?;
         Ok(())
     }
 
@@ -114,8 +133,8 @@ fn registry_row(row: &Row) -> Result<Registry, Error> {
     Ok(Registry {
         account: row.get(0)?,
         shards: row.get(1)?,
-        create_on_push: row.get(2)?,
-        kms_key: row.get(3)?,
-        policy: StoredPolicy::read(row.get(4)?, row.get(5)?)?,
+        settings: Settings { create_on_push: row.get(2)?, sparse_manifests: row.get(3)?, profile: row.get(4)? },
+        kms_key: row.get(5)?,
+        policy: StoredPolicy::read(row.get(6)?, row.get(7)?)?,
     })
 }

@@ -19,6 +19,8 @@ pub struct RepositoryRow {
     pub kms_key: Arn,
     /// The branch key in use for new objects.
     pub branch_version: u32,
+    /// Whether a manifest may name what is not here; `None` leaves it to the registry.
+    pub sparse_manifests: Option<bool>,
     /// The repository policy.
     pub policy: Option<StoredPolicy>,
     /// When it was made.
@@ -45,7 +47,7 @@ impl Tx<'_> {
     ) -> Result<Option<RepositoryRow>, Error> {
         let row = self
             .opt(
-                "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at \
+                "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at, sparse_manifests \
                  FROM repositories WHERE account = $1 AND name = $2",
                 args![account, name],
             )
@@ -57,7 +59,7 @@ impl Tx<'_> {
     pub async fn repository_by_uid(&mut self, uid: Uid) -> Result<Option<RepositoryRow>, Error> {
         let row = self
             .opt(
-                "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at \
+                "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at, sparse_manifests \
                  FROM repositories WHERE uid = $1",
                 args![uid],
             )
@@ -74,7 +76,7 @@ impl Tx<'_> {
     ) -> Result<Vec<RepositoryRow>, Error> {
         let rows = self
             .all(
-                "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at \
+                "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at, sparse_manifests \
                  FROM repositories WHERE account = $1 AND name > $2 ORDER BY name LIMIT $3",
                 args![account, after, size.rows()],
             )
@@ -90,15 +92,16 @@ impl Tx<'_> {
     ) -> Result<bool, Error> {
         let new = self
             .execute(
-                "INSERT INTO repositories (uid, account, name, kms_key, branch_version, created_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, name) DO NOTHING",
+                "INSERT INTO repositories (uid, account, name, kms_key, branch_version, created_at, \
+                 sparse_manifests) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (account, name) DO NOTHING",
                 args![
                     repository.uid,
                     repository.account,
                     &repository.name,
                     &repository.kms_key,
                     repository.branch_version,
-                    repository.created_at
+                    repository.created_at,
+                    repository.sparse_manifests
                 ],
             )
             .await?;
@@ -147,6 +150,11 @@ impl Tx<'_> {
         Ok(())
     }
 
+    pub(crate) async fn repository_sparse_set(&mut self, uid: Uid, sparse: Option<bool>) -> Result<(), Error> {
+        self.execute("UPDATE repositories SET sparse_manifests = $2 WHERE uid = $1", args![uid, sparse]).await?;
+        Ok(())
+    }
+
     /// A branch key of a repository.
     pub async fn branch_key(&mut self, repository: Uid, version: u32) -> Result<Option<BranchKeyRow>, Error> {
         let row = self
@@ -168,6 +176,7 @@ fn repository_row(row: &Row) -> Result<RepositoryRow, Error> {
         branch_version: row.get(4)?,
         policy: StoredPolicy::read(row.get(5)?, row.get(6)?)?,
         created_at: row.get(7)?,
+        sparse_manifests: row.get(8)?,
     })
 }
 

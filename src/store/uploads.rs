@@ -25,6 +25,8 @@ pub struct UploadRow {
     pub parts: Vec<u8>,
     /// The hash state at `size`; empty at the beginning.
     pub hash_state: Vec<u8>,
+    /// Whether SHA-512 is computed beside SHA-256.
+    pub sha512: bool,
     /// The digest it must have, if that is known in advance.
     pub digest: Option<Digest>,
     /// When it is given up.
@@ -46,7 +48,8 @@ impl Tx<'_> {
     pub(crate) async fn upload_insert(&mut self, upload: &UploadRow, at: Timestamp) -> Result<(), Error> {
         self.execute(
             "INSERT INTO uploads (uid, repository, principal, blob, branch_version, salt, wrapped, size, parts, \
-             hash_state, digest, expires_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             hash_state, digest, expires_at, created_at, sha512) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
             args![
                 upload.uid,
                 upload.repository,
@@ -60,7 +63,8 @@ impl Tx<'_> {
                 upload.hash_state.as_slice(),
                 upload.digest,
                 upload.expires_at,
-                at
+                at,
+                upload.sha512
             ],
         )
         .await?;
@@ -72,7 +76,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT uid, repository, principal, blob, branch_version, salt, wrapped, size, parts, hash_state, \
-                 digest, expires_at FROM uploads WHERE repository = $1 AND uid = $2",
+                 digest, expires_at, sha512 FROM uploads WHERE repository = $1 AND uid = $2",
                 args![repository, uid],
             )
             .await?;
@@ -89,7 +93,7 @@ impl Tx<'_> {
         let row = self
             .opt(
                 "SELECT uid, repository, principal, blob, branch_version, salt, wrapped, size, parts, hash_state, \
-                 digest, expires_at FROM uploads WHERE repository = $1 AND principal = $2 AND digest = $3 \
+                 digest, expires_at, sha512 FROM uploads WHERE repository = $1 AND principal = $2 AND digest = $3 \
                  ORDER BY size DESC LIMIT 1",
                 args![repository, principal, digest],
             )
@@ -160,5 +164,6 @@ fn upload_row(row: &Row) -> Result<UploadRow, Error> {
         hash_state: row.get(9)?,
         digest: row.get(10)?,
         expires_at: row.get(11)?,
+        sha512: row.get(12)?,
     })
 }

@@ -6,8 +6,8 @@
 use super::error::{Error, Kind};
 use crate::clock::Timestamp;
 use crate::names::{
-    AccountId, Arn, Digest, MediaType, PrincipalKind, Region, RepositoryName, RoleName, SessionName, Tag, TagPattern,
-    Uid, UserName,
+    AccountId, Arn, Digest, MediaType, PrincipalKind, Profile, Region, RepositoryName, RoleName, SessionName, Tag,
+    TagPattern, Uid, UserName,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -91,6 +91,7 @@ stored_as_text!(
     Arn,
     Digest,
     MediaType,
+    Profile,
     Region,
     RepositoryName,
     RoleName,

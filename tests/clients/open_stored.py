@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import envelope
 
 LINKS = "SELECT digest, blob, branch_version, salt, wrapped FROM links WHERE repository = ?"
-BLOBS = "SELECT account, digest, size, segment, parts, commitment FROM blobs WHERE uid = ?"
+BLOBS = "SELECT account, digest, sha256, size, segment, parts, commitment FROM blobs WHERE uid = ?"
 MANIFESTS = "SELECT digest, uid, branch_version, salt, wrapped, size, parts, commitment, sealed FROM manifests WHERE repository = ?"
 
 
@@ -44,10 +44,11 @@ class Repository:
     def objects(self):
         """(digest, data key, description, sealed bytes) of each blob and manifest."""
         for digest, blob, version, salt, wrapped in self.db.execute(LINKS, (self.uid,)).fetchall():
-            owner, stored, size, css, table, commit = self.one(BLOBS, blob)
+            owner, stored, beside, size, css, table, commit = self.one(BLOBS, blob)
             assert stored == digest
             uid = str(uuid.UUID(bytes=blob))
-            sealed = described(owner, uid, digest, size, css, table, commit)
+            sealed = described(owner, uid, beside or digest, size, css, table, commit)
+            sealed |= {"sha512": digest.removeprefix("sha512:")} if beside else {}
             yield digest, self.key(blob, version, salt, wrapped, commit), sealed, read(self.data, "blobs", owner, uid[:2], uid)
         for digest, blob, version, salt, wrapped, size, table, commit, row in self.db.execute(MANIFESTS, (self.uid,)).fetchall():
             sealed = described(self.account, str(uuid.UUID(bytes=blob)), digest, size, envelope.CSS, table, commit)

@@ -68,10 +68,10 @@ async fn reads(http: &Http, repository: &str, blob: &str, image: &str) -> Vec<An
     answers
 }
 
-/// Every way to bring a blob into a repository by its name alone; `from` is where it is said to be.
+/// Every way to bring a blob into a repository by its name alone; `from` is where it is said to be, or nothing.
 async fn claims(http: &Http, repository: &str, blob: &str, from: &[&str]) -> Vec<Answer> {
     let uploads = format!("/v2/{repository}/blobs/uploads/");
-    let mut answers = vec![http.call(Method::POST, &format!("{uploads}?mount={blob}"), &[], Bytes::new()).await];
+    let mut answers = Vec::new();
     for from in from {
         let path = format!("{uploads}?mount={blob}&from={from}");
         answers.push(http.call(Method::POST, &path, &[], Bytes::new()).await);
@@ -109,8 +109,8 @@ async fn another_repository_of_the_account_does_not_hold_it_though_its_owner_may
 
     let from = format!("{}/absent", region.account("dev"));
     let known = claims(&http, &beside, &blob, &[&from]).await;
-    assert_eq!(statuses(&known), [202, 202, 400, 400, 400, 400]);
-    let codes: Vec<String> = known[2..].iter().map(code).collect();
+    assert_eq!(statuses(&known), [202, 400, 400, 400, 400]);
+    let codes: Vec<String> = known[1..].iter().map(code).collect();
     assert_eq!(codes, ["DIGEST_INVALID", "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"]);
     let unknown = claims(&http, &beside, &unseen, &[&from]).await;
     assert_eq!(all_told(&known, &names), all_told(&unknown, &names));
@@ -127,6 +127,26 @@ async fn another_repository_of_the_account_does_not_hold_it_though_its_owner_may
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mount_without_a_source_finds_only_what_its_caller_may_read() {
+    let World { region, blob, .. } = world().await;
+    let (dev, unseen) = (region.account("dev"), unseen());
+    let policy = serde_json::json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"},
+        {"Effect": "Allow", "Action": "ecr:*", "Resource": format!("arn:aws:ecr:us-east-1:{dev}:repository/beside")},
+    ]});
+    let tight = tenants::user(&region, "dev", "tight", &policy.to_string()).await;
+    let tight = tenants::http_of(&region, &tight).await;
+    let (beside, names) = (format!("{dev}/beside"), [blob.as_str(), &unseen]);
+    let known = claims(&tight, &beside, &blob, &[""]).await;
+    assert_eq!(statuses(&known), [202, 400, 400, 400, 400]);
+    assert_eq!(all_told(&known, &names), all_told(&claims(&tight, &beside, &unseen, &[""]).await, &names));
+    let owner = region.http("dev").await;
+    assert_eq!(statuses(&claims(&owner, &beside, &unseen, &[""]).await)[0], 202);
+    assert_eq!(statuses(&claims(&owner, &beside, &blob, &[""]).await)[0], 201);
+    assert_eq!(owner.get(&format!("/v2/{beside}/blobs/{blob}")).await.body, "the secret layer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_account_cannot_tell_a_forbidden_repository_from_a_missing_one() {
     let World { region, blob, image } = world().await;
     let (http, dev, unseen) = (region.http("prod").await, region.account("dev").to_string(), unseen());
@@ -137,7 +157,7 @@ async fn another_account_cannot_tell_a_forbidden_repository_from_a_missing_one()
         for below in ["manifests/v1", "manifests/v2", "tags/list"] {
             answers.push(http.get(&format!("/v2/{repository}/{below}")).await);
         }
-        answers.extend(claims(&http, &repository, blob, &[&format!("{}/beside", region.account("prod"))]).await);
+        answers.extend(claims(&http, &repository, blob, &["", &format!("{}/beside", region.account("prod"))]).await);
         assert_eq!(statuses(&answers[..answers.len() - 3]), vec![403; answers.len() - 3], "{repository}");
         // The PUT that follows a refused POST has no upload to go to.
         let refused: Vec<Answer> = answers.into_iter().filter(|answer| answer.status == 403).collect();
@@ -159,9 +179,9 @@ async fn a_foreign_mount_is_an_ordinary_upload_whether_its_source_is_there_or_no
     let (http, dev, unseen) = (region.http("prod").await, region.account("dev"), unseen());
     let beside = format!("{}/beside", region.account("prod"));
     let (hidden, absent) = (format!("{dev}/hidden"), format!("{dev}/absent"));
-    let known = claims(&http, &beside, &blob, &[&hidden, &absent]).await;
+    let known = claims(&http, &beside, &blob, &["", &hidden, &absent]).await;
     assert_eq!(statuses(&known), [202, 202, 202, 400, 400, 400, 400]);
-    let unknown = claims(&http, &beside, &unseen, &[&hidden, &absent]).await;
+    let unknown = claims(&http, &beside, &unseen, &["", &hidden, &absent]).await;
     let names = [blob.as_str(), &image, &unseen];
     assert_eq!(all_told(&known, &names), all_told(&unknown, &names));
     let plain: Vec<String> = all_told(&known[..3], &names);

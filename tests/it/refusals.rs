@@ -19,7 +19,7 @@ use transship::api::oci::route::{self, Action, Call, Start};
 use transship::domain::replication::rules::NewRule;
 use transship::domain::trust::AssumeRole;
 use transship::domain::uploads::Started;
-use transship::names::{Digest, Region as RegionName, SessionName, UserName};
+use transship::names::{Algorithm, Digest, Region as RegionName, SessionName, UserName};
 use transship::pb::{identity, keys, registry, replication, sharing, trust as trusting};
 use transship::store::grants::GrantAction;
 use transship::store::rules::Destination;
@@ -132,7 +132,7 @@ async fn oci_calls(region: &Region, http: &Http) -> Vec<OciCall> {
         call(Method::POST, uploads.clone(), 202),
         with(call(Method::POST, format!("{uploads}?digest={whole}"), 201), &Bytes::from_static(b"whole")),
         call(Method::POST, format!("{uploads}?mount={base}&from={dev}/base"), 201),
-        call(Method::POST, format!("{uploads}?mount={base}"), 202),
+        call(Method::POST, format!("{uploads}?mount={base}"), 201),
         call(Method::GET, open[0].clone(), 204),
         with(call(Method::PATCH, open[0].clone(), 202), &Bytes::from_static(b"part")),
         with(call(Method::PUT, format!("{}?digest={fresh}", open[1]), 201), &Bytes::from_static(b"fresh")),
@@ -429,11 +429,17 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
     .to_string();
     let create =
         pb::CreateRepositoryRequest { parent: parent.clone(), repository_id: "fresh".into(), ..Default::default() };
+    let sparse = pb::UpdateRepositoryRequest {
+        name: app.clone(),
+        sparse_manifests: pb::SparseManifests::Accepted.into(),
+        ..Default::default()
+    };
     let set = pb::SetRepositoryPolicyRequest { name: app.clone(), policy: policy.clone(), ..Default::default() };
     let put = pb::PutRegistryPolicyRequest { parent: parent.clone(), policy, ..Default::default() };
     let settings = pb::RegistrySettings {
         name: format!("{parent}/registry"),
         create_on_push: pb::registry_settings::CreateOnPush::Disabled.into(),
+        ..Default::default()
     };
     let update = pb::UpdateRegistrySettingsRequest { settings: Some(settings), ..Default::default() };
     let image = pb::DeleteImageRequest { parent: app.clone(), reference: "v1".into(), ..Default::default() };
@@ -445,6 +451,7 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
             "registry.v1.RegistryService/ListRepositories",
             &pb::ListRepositoriesRequest { parent: of(&parent), ..Default::default() },
         ),
+        call("registry.v1.RegistryService/UpdateRepository", &sparse),
         call("registry.v1.RegistryService/GetRepositoryPolicy", &pb::GetRepositoryPolicyRequest { name: of(&app) }),
         call("registry.v1.RegistryService/SetRepositoryPolicy", &set),
         call(
@@ -598,7 +605,8 @@ async fn an_upload_belongs_to_who_began_it() {
     let colleague = tenants::user(&region, "dev", "colleague", &allow(&["ecr:*"], "*")).await;
     let other = tenants::http_of(&region, &colleague).await;
     let address = repository(&region, "dev", "app");
-    let started = region.app().start_upload(&region.admin("dev").await, &address, None).await.unwrap();
+    let started =
+        region.app().start_upload(&region.admin("dev").await, &address, Algorithm::Sha256, None).await.unwrap();
     let Started::Upload(upload) = started else { panic!("an upload was expected") };
     let path = format!("/v2/{dev}/app/blobs/uploads/{upload}");
     let before = books(&region);

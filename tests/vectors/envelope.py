@@ -136,7 +136,9 @@ def cipher_len(plain_len):
 
 
 def commitment(key, e):
-    canonical = bytes([1, 1]) + e["account"].encode() + uid(e["blob"]) + bytes.fromhex(e["sha256"]) + bytes([0])
+    sha512 = bytes.fromhex(e.get("sha512", ""))
+    canonical = bytes([1, 1]) + e["account"].encode() + uid(e["blob"]) + bytes.fromhex(e["sha256"])
+    canonical += bytes([len(sha512)]) + sha512
     canonical += struct.pack(">QII", e["size"], e["css"], len(e["parts"]))
     canonical += b"".join(bytes.fromhex(p["header"]) + struct.pack(">I", p["plain_len"]) for p in e["parts"])
     return hkdf(key, b"", b"transship/commit/v1\0" + hashlib.sha256(canonical).digest())
@@ -156,10 +158,12 @@ def open_blob(key, e, obj):
         plain += tink_open(key, part_aad(e["account"], e["blob"], number, e["css"]), sealed)
     if hashlib.sha256(plain).hexdigest() != e["sha256"]:
         raise Refused("digest")
+    if "sha512" in e and hashlib.sha512(plain).hexdigest() != e["sha512"]:
+        raise Refused("digest")
     return plain
 
 
-def make_blob(name, lengths):
+def make_blob(name, lengths, sha512=False):
     key, account, blob = named(f"{name} data key"), "111122223333", named_uid(f"{name} blob")
     plain, at, obj, parts = pattern(sum(lengths)), 0, b"", []
     for number, length in enumerate(lengths):
@@ -167,6 +171,7 @@ def make_blob(name, lengths):
         obj, at = obj + sealed, at + length
         parts.append({"header": sealed[:HEADER].hex(), "plain_len": length})
     e = {"account": account, "blob": blob, "sha256": hashlib.sha256(plain).hexdigest(), "size": len(plain)}
+    e |= {"sha512": hashlib.sha512(plain).hexdigest()} if sha512 else {}
     e |= {"css": CSS, "parts": parts}
     e["commit"] = commitment(key, e).hex()
     case = {"name": name, "data_key": key.hex(), "envelope": e, "object_sha256": hashlib.sha256(obj).hexdigest()}
@@ -232,6 +237,8 @@ def tamperings(many, one):
         ("one", "another blob", {"envelope": {"blob": named_uid("another blob")}}),
         ("one", "another blob, committed anew", recommitted(one, {"envelope": {"blob": named_uid("another blob")}})),
         ("one", "another digest", {"envelope": {"sha256": "00" * 32}}),
+        ("one", "a SHA-512 more", {"envelope": {"sha512": hashlib.sha512(pattern(200_000)).hexdigest()}}),
+        ("known by its SHA-512", "another SHA-512", {"envelope": {"sha512": "00" * 64}}),
         ("one", "another size", {"envelope": {"size": 200_001}}),
         ("one", "another segment size", {"envelope": {"css": 131_072}}),
         ("one", "another commitment", {"envelope": {"commit": "00" * 32}}),
@@ -431,6 +438,7 @@ def write(path):
     blobs.append(make_blob("one", [200_000]))
     blobs.append(make_blob("many", [70_000, 70_000, 33]))
     blobs.append(make_blob("small parts", [1, 0, 20]))
+    blobs.append(make_blob("known by its SHA-512", [70_000, 1], sha512=True))
     by_name = {case["name"]: case for case in blobs}
     cases = tamperings(by_name["many"], by_name["one"])
     vectors = {

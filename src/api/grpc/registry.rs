@@ -4,13 +4,15 @@ use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::domain::images::{Listed, Reference};
+use crate::domain::registries::NewSettings;
 use crate::error::{Error, Result};
-use crate::names::{Arn, Digest, RepositoryName, RepositoryRef, Tag};
+use crate::names::{AccountId, Arn, Digest, Profile, RepositoryName, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::pb::registry as pb;
+use crate::pb::registry::SparseManifests;
 use crate::pb::registry::registry_service_server::RegistryService;
-use crate::pb::registry::registry_settings::CreateOnPush;
-use crate::store::registries::Registry;
+use crate::pb::registry::registry_settings::{CreateOnPush, Profile as ProfileName};
+use crate::store::registries::Settings;
 use crate::store::repositories::RepositoryRow;
 use tonic::{Request, Response, Status};
 
@@ -74,6 +76,27 @@ impl RegistryService for Services {
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_repository(&ctx, &address, message.force).await?;
             Ok(pb::DeleteRepositoryResponse {})
+        })
+        .await
+    }
+
+    async fn update_repository(
+        &self,
+        request: Request<pb::UpdateRepositoryRequest>,
+    ) -> Result<Response<pb::UpdateRepositoryResponse>, Status> {
+        self.known(Op::PutRepositorySettings, request, async |ctx, message: pb::UpdateRepositoryRequest| {
+            let address = self.named(&message.name).of("name")?;
+            let sparse = match message.sparse_manifests() {
+                SparseManifests::Inherited => None,
+                SparseManifests::Refused => Some(false),
+                SparseManifests::Accepted => Some(true),
+                SparseManifests::Unspecified => {
+                    return Err(Error::invalid("sparse_manifests", "INHERITED, REFUSED or ACCEPTED"));
+                }
+            };
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let row = self.app.set_sparse_manifests(&ctx, &address, sparse).await?;
+            Ok(pb::UpdateRepositoryResponse { repository: Some(self.repository(row)) })
         })
         .await
     }
@@ -164,7 +187,10 @@ impl RegistryService for Services {
         self.known(Op::DescribeRegistry, request, async |ctx, message: pb::GetRegistrySettingsRequest| {
             let registry = self.app.registry_settings(&ctx, names::registry(&message.name).of("name")?).await?;
             let audit_rows_lost = i64::try_from(self.app.audit_rows_lost()).unwrap_or(i64::MAX);
-            Ok(pb::GetRegistrySettingsResponse { settings: Some(settings(&registry)), audit_rows_lost })
+            Ok(pb::GetRegistrySettingsResponse {
+                settings: Some(settings(registry.account, registry.settings)),
+                audit_rows_lost,
+            })
         })
         .await
     }
@@ -176,16 +202,9 @@ impl RegistryService for Services {
         self.known(Op::PutRegistrySettings, request, async |ctx, message: pb::UpdateRegistrySettingsRequest| {
             let wanted = message.settings.unwrap_or_default();
             let account = names::registry(&wanted.name).of("settings.name")?;
-            let create_on_push = match wanted.create_on_push() {
-                CreateOnPush::Enabled => true,
-                CreateOnPush::Disabled => false,
-                CreateOnPush::Unspecified => {
-                    return Err(Error::invalid("settings.create_on_push", "ENABLED or DISABLED"));
-                }
-            };
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            self.app.set_registry_settings(&ctx, account, create_on_push).await?;
-            Ok(pb::UpdateRegistrySettingsResponse { settings: Some(wanted) })
+            let chosen = self.app.set_registry_settings(&ctx, account, new_settings(&wanted)?).await?;
+            Ok(pb::UpdateRegistrySettingsResponse { settings: Some(settings(account, chosen)) })
         })
         .await
     }
@@ -239,17 +258,59 @@ impl Services {
             uri,
             kms_key_arn: names::of_key(&row.kms_key),
             create_time: Some(names::time(row.created_at)),
+            sparse_manifests: sparse(row.sparse_manifests).into(),
             arn: row.into_address(&settings.region).arn().to_string(),
         }
     }
 }
 
-fn settings(registry: &Registry) -> pb::RegistrySettings {
-    let create_on_push = if registry.create_on_push { CreateOnPush::Enabled } else { CreateOnPush::Disabled };
+fn settings(account: AccountId, chosen: Settings) -> pb::RegistrySettings {
+    let create_on_push = if chosen.create_on_push { CreateOnPush::Enabled } else { CreateOnPush::Disabled };
+    let profile = match chosen.profile {
+        Profile::Oci => ProfileName::Oci,
+        Profile::Ecr => ProfileName::Ecr,
+    };
     pb::RegistrySettings {
-        name: format!("accounts/{}/registry", registry.account),
+        name: format!("accounts/{account}/registry"),
         create_on_push: create_on_push.into(),
+        sparse_manifests: sparse(Some(chosen.sparse_manifests)).into(),
+        profile: profile.into(),
     }
+}
+
+fn sparse(chosen: Option<bool>) -> SparseManifests {
+    match chosen {
+        None => SparseManifests::Inherited,
+        Some(false) => SparseManifests::Refused,
+        Some(true) => SparseManifests::Accepted,
+    }
+}
+
+fn new_settings(wanted: &pb::RegistrySettings) -> Result<NewSettings> {
+    let new = NewSettings {
+        create_on_push: match wanted.create_on_push() {
+            CreateOnPush::Unspecified => None,
+            CreateOnPush::Disabled => Some(false),
+            CreateOnPush::Enabled => Some(true),
+        },
+        sparse_manifests: match wanted.sparse_manifests() {
+            SparseManifests::Unspecified => None,
+            SparseManifests::Refused => Some(false),
+            SparseManifests::Accepted => Some(true),
+            SparseManifests::Inherited => {
+                return Err(Error::invalid("sparse_manifests", "REFUSED or ACCEPTED; a registry inherits from nobody"));
+            }
+        },
+        profile: match wanted.profile() {
+            ProfileName::Unspecified => None,
+            ProfileName::Oci => Some(Profile::Oci),
+            ProfileName::Ecr => Some(Profile::Ecr),
+        },
+    };
+    if new == NewSettings::default() {
+        return Err(Error::invalid("settings", "at least one of create_on_push, sparse_manifests, profile"));
+    }
+    Ok(new)
 }
 
 fn image(address: &RepositoryRef, kms_key: &Arn, listed: Listed) -> pb::Image {

@@ -43,7 +43,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[must_use]
 pub fn code(reason: Reason) -> Code {
     match reason {
-        Reason::AccessDenied => Code::PermissionDenied,
+        Reason::AccessDenied | Reason::ScopeInsufficient => Code::PermissionDenied,
         Reason::CallerUnknown | Reason::CredentialsExpired => Code::Unauthenticated,
         Reason::InvalidArgument
         | Reason::MalformedPolicy

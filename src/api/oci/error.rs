@@ -68,7 +68,9 @@ pub fn classify(error: &Error) -> (StatusCode, Code) {
     use StatusCode as S;
     match error.reason {
         Reason::AccessDenied => (S::FORBIDDEN, Code::Denied),
-        Reason::CallerUnknown | Reason::CredentialsExpired => (S::UNAUTHORIZED, Code::Unauthorized),
+        Reason::CallerUnknown | Reason::CredentialsExpired | Reason::ScopeInsufficient => {
+            (S::UNAUTHORIZED, Code::Unauthorized)
+        }
         Reason::InvalidArgument => (S::BAD_REQUEST, malformed(error.metadata.get("field").map(String::as_str))),
         Reason::MalformedPolicy | Reason::PackedPolicyTooLarge => (S::BAD_REQUEST, Code::Unsupported),
         Reason::NotFound | Reason::RepositoryNotFound => (S::NOT_FOUND, Code::NameUnknown),

@@ -4,13 +4,15 @@ use super::route::Reference as Asked;
 use super::{Asking, DIGEST, bare, referrers as index, value};
 use crate::api::body::{self, Body};
 use crate::domain::images::{Image, Pushed, Reference};
+use crate::domain::lists::ReferrersOf;
 use crate::domain::manifest::MAX_BYTES;
 use crate::error::{Error, Reason, Result};
-use crate::names::{Digest, MediaType, PageSize, Tag};
+use crate::names::{MediaType, PageSize, Tag};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LINK, LOCATION};
 use http::{HeaderName, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use percent_encoding::NON_ALPHANUMERIC;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
@@ -52,9 +54,14 @@ pub(super) async fn put(
     let media_type = asking.header(CONTENT_TYPE).map(media_type).transpose()?;
     app.check_put(ctx, &address, &reference.into(), tags).await?;
     let bytes = receive(body).await?;
-    let pushed = app.put_image(ctx, &address, reference.into(), media_type.clone(), bytes.clone()).await?;
+    let claimed = match reference {
+        Asked::Digest(digest) => Some(*digest),
+        Asked::Tag(_) => None,
+    };
+    let put = |reference| app.put_image(ctx, &address, reference, claimed, media_type.clone(), bytes.clone());
+    let pushed = put(reference.into()).await?;
     for tag in tags {
-        app.put_image(ctx, &address, Reference::Tag(tag.clone()), media_type.clone(), bytes.clone()).await?;
+        put(Reference::Tag(tag.clone())).await?;
     }
     let mut response = created(asking, &pushed)?;
     for tag in tags {
@@ -72,29 +79,22 @@ pub(super) async fn delete(asking: &Asking<'_>, reference: &Asked) -> Result<Res
 pub(super) async fn tags(asking: &Asking<'_>, n: Option<u32>, last: Option<&Tag>) -> Result<Response<Body>> {
     let limit = n.unwrap_or(PageSize::MAX);
     let after = last.map_or("", |tag| tag.as_str());
-    let tags = match limit {
-        0 => Vec::new(),
-        limit => asking.app.list_tags(&asking.ctx, &asking.address(), after, limit).await?,
-    };
+    let page = asking.app.list_tags(&asking.ctx, &asking.address(), after, limit).await?;
     let name = asking.repository.address(asking.route.host.as_ref());
-    let document = serde_json::json!({ "name": name, "tags": tags });
+    let document = serde_json::json!({ "name": name, "tags": page.tags });
     let mut response = Response::new(body::full(document.to_string()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(last) = tags.last().filter(|_| tags.len() == limit as usize) {
-        let link = format!("<{}?n={limit}&last={last}>; rel=\"next\"", asking.path("tags/list"));
-        headers.insert(LINK, value(&link)?);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(last) = page.tags.last().filter(|_| page.more) {
+        link(&mut response, &format!("{}?n={limit}&last={last}", asking.path("tags/list")))?;
     }
     Ok(response)
 }
 
-pub(super) async fn referrers(
-    asking: &Asking<'_>,
-    subject: Digest,
-    artifact_type: Option<&MediaType>,
-) -> Result<Response<Body>> {
-    let rows = asking.app.list_referrers(&asking.ctx, &asking.address(), subject).await?;
-    let entries: Vec<index::Entry> = rows
+/// SPEC: OCI distribution-spec 1.1, "Listing Referrers".
+pub(super) async fn referrers(asking: &Asking<'_>, asked: &ReferrersOf<'_>) -> Result<Response<Body>> {
+    let page = asking.app.list_referrers(&asking.ctx, &asking.address(), asked).await?;
+    let entries: Vec<index::Entry> = page
+        .rows
         .into_iter()
         .map(|row| index::Entry {
             media_type: row.media_type,
@@ -104,7 +104,21 @@ pub(super) async fn referrers(
             annotations: row.annotations.and_then(|text| RawValue::from_string(text).ok()),
         })
         .collect();
-    Ok(index::render(&entries, artifact_type))
+    let mut response = index::render(&entries, asked.artifact_type.is_some());
+    if let Some(next) = page.next {
+        let path = asking.path(&format!("referrers/{}", asked.subject));
+        let kind = asked.artifact_type.map_or_else(String::new, |kind| {
+            format!("&artifactType={}", percent_encoding::utf8_percent_encode(kind.as_str(), NON_ALPHANUMERIC))
+        });
+        link(&mut response, &format!("{path}?n={}&last={next}{kind}", asked.limit))?;
+    }
+    Ok(response)
+}
+
+/// SPEC: RFC 5988; where the next page is.
+fn link(response: &mut Response<Body>, target: &str) -> Result<()> {
+    response.headers_mut().insert(LINK, value(&format!("<{target}>; rel=\"next\""))?);
+    Ok(())
 }
 
 /// A media type, without the parameters that some clients add.

@@ -20,8 +20,9 @@ use super::body::{self, Body};
 use super::caller;
 use crate::ctx::{Caller, Ctx};
 use crate::domain::App;
+use crate::domain::lists::ReferrersOf;
 use crate::error::{Error, Reason, Result};
-use crate::names::RepositoryRef;
+use crate::names::{PageSize, RepositoryRef};
 use address::Repository;
 use error::{Asked, Challenge};
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -78,8 +79,11 @@ pub async fn handle(app: &Arc<App>, request: Request<Incoming>) -> Response<Body
     };
     let mut response = answered.unwrap_or_else(|error| {
         let error = unproven(&ctx, error);
-        let spoiled = (error.reason != Reason::CallerUnknown || !matches!(ctx.caller, Caller::Anonymous))
-            .then_some("invalid_token");
+        let spoiled = match (error.reason, &ctx.caller) {
+            (Reason::ScopeInsufficient, _) => Some("insufficient_scope"),
+            (Reason::CallerUnknown, Caller::Anonymous) => None,
+            _ => Some("invalid_token"),
+        };
         let challenge = Challenge::for_host(&host, secure, scope, spoiled);
         log(&ctx, &error);
         error::render(&error, &Asked { head, request_id, challenge: &challenge })
@@ -120,8 +124,14 @@ async fn answer(
         Action::ManifestPut { reference, tags } => manifests::put(&asking, reference, tags, body).await,
         Action::ManifestDelete { reference } => manifests::delete(&asking, reference).await,
         Action::Tags { n, last } => manifests::tags(&asking, *n, last.as_ref()).await,
-        Action::Referrers { digest, artifact_type } => {
-            manifests::referrers(&asking, *digest, artifact_type.as_ref()).await
+        Action::Referrers { digest, artifact_type, n, last } => {
+            let asked = ReferrersOf {
+                subject: *digest,
+                artifact_type: artifact_type.as_ref(),
+                after: *last,
+                limit: n.unwrap_or(PageSize::MAX),
+            };
+            manifests::referrers(&asking, &asked).await
         }
     }
 }

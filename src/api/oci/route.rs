@@ -72,8 +72,8 @@ pub enum Action {
     ManifestDelete { reference: Reference },
     /// List tags after `last`, at most `n`; `n` is cut to [`PageSize::MAX`].
     Tags { n: Option<u32>, last: Option<Tag> },
-    /// List the manifests whose subject this is.
-    Referrers { digest: Digest, artifact_type: Option<MediaType> },
+    /// List the manifests whose subject this is, after `last`, at most `n`; `n` is cut to [`PageSize::MAX`].
+    Referrers { digest: Digest, artifact_type: Option<MediaType>, n: Option<u32>, last: Option<Digest> },
 }
 
 /// How an upload begins.
@@ -233,6 +233,9 @@ impl Route {
         match action {
             Action::UploadStart(Start::Mount { from: Some(from), .. }) => {
                 Some(format!("{scope} {}", scope::render(host, from, "pull")))
+            }
+            Action::UploadStart(Start::Mount { from: None, .. }) => {
+                Some(format!("{scope} {}", scope::render_all(host, repository.account, "pull")))
             }
             _ => Some(scope),
         }
@@ -408,7 +411,7 @@ fn tags(query: &Query<'_>) -> Result<Action, Error> {
 
 fn page(text: &str) -> Result<u32, Error> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(parameter("n", "a number of tags, 0 or more"));
+        return Err(parameter("n", "a number of entries, 0 or more"));
     }
     // Digits that do not fit are a large number, and large numbers are cut (CVE-2023-2253).
     Ok(text.parse().unwrap_or(PageSize::MAX).min(PageSize::MAX))
@@ -419,7 +422,10 @@ fn referrers(text: &str, query: &Query<'_>) -> Result<Action, Error> {
     let artifact_type = artifact_type
         .map(|kind| MediaType::parse(kind).map_err(|error| parameter("artifactType", &error)))
         .transpose()?;
-    Ok(Action::Referrers { digest: digest(&query::decode(text)?)?, artifact_type })
+    let last = query.one("last")?.filter(|last| !last.is_empty());
+    let last = last.map(|last| Digest::parse(last).map_err(|error| parameter("last", &error))).transpose()?;
+    let n = query.one("n")?.map(page).transpose()?;
+    Ok(Action::Referrers { digest: digest(&query::decode(text)?)?, artifact_type, n, last })
 }
 
 fn reference(text: &str) -> Result<Reference, Error> {

@@ -5,6 +5,7 @@
 
 use super::address::{self, EcrHost, Repository};
 use crate::ctx::Scope;
+use crate::names::{AccountId, RepositoryName};
 
 /// Scopes in one request.
 pub(super) const MAX_SCOPES: usize = 64;
@@ -47,6 +48,15 @@ pub(super) fn render(host: Option<&EcrHost>, repository: &Repository, actions: &
     format!("repository:{}:{actions}", repository.address(host))
 }
 
+/// The scope that a challenge to a search among an account's repositories asks for.
+#[must_use]
+pub(super) fn render_all(host: Option<&EcrHost>, account: AccountId, actions: &str) -> String {
+    match host {
+        Some(_) => format!("repository:*:{actions}"),
+        None => format!("repository:{account}/*:{actions}"),
+    }
+}
+
 fn one(host: Option<&EcrHost>, text: &str) -> Result<Option<Scope>, Error> {
     let malformed = || Error::Malformed { text: text.chars().take(80).collect() };
     let (kind, rest) = text.split_once(':').ok_or_else(malformed)?;
@@ -54,14 +64,28 @@ fn one(host: Option<&EcrHost>, text: &str) -> Result<Option<Scope>, Error> {
     if kind != "repository" {
         return Ok(None);
     }
-    let Repository { account, name } = Repository::parse(host, name)?;
+    let (account, repository) = repositories(host, name)?;
     let has = |action| actions.split(',').any(|word| word == action || word == "*");
-    Ok(Some(Scope { account, repository: name, pull: has("pull"), push: has("push"), delete: has("delete") }))
+    Ok(Some(Scope { account, repository, pull: has("pull"), push: has("push"), delete: has("delete") }))
+}
+
+/// One repository, or with `*` in the place of its name each of the account.
+fn repositories(host: Option<&EcrHost>, address: &str) -> Result<(AccountId, Option<RepositoryName>), address::Error> {
+    let account = match host {
+        Some(host) if address == "*" => Some(host.account),
+        Some(_) => None,
+        None => address.strip_suffix("/*").and_then(|account| AccountId::parse(account).ok()),
+    };
+    if let Some(account) = account {
+        return Ok((account, None));
+    }
+    let Repository { account, name } = Repository::parse(host, address)?;
+    Ok((account, Some(name)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{EcrHost, Error, MAX_SCOPES, parse, render};
+    use super::{EcrHost, Error, MAX_SCOPES, parse, render, render_all};
     use proptest::prelude::*;
 
     /// Pull, push and delete of the scopes read.
@@ -106,8 +130,11 @@ mod tests {
             [(host.as_ref(), "repository:team/app:pull"), (None, "repository:111122223333/team/app:pull")]
         {
             let scope = parse(host, [text].into_iter()).unwrap().remove(0);
-            let repository = super::Repository { account: scope.account, name: scope.repository };
+            let repository = super::Repository { account: scope.account, name: scope.repository.unwrap() };
             assert_eq!(render(host, &repository, "pull"), text);
+            let all = render_all(host, scope.account, "pull");
+            let read = parse(host, [all.as_str()].into_iter()).unwrap().remove(0);
+            assert_eq!((read.account, read.repository, read.pull), (scope.account, None, true), "{all}");
         }
     }
 

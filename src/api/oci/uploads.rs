@@ -5,10 +5,10 @@ use super::{Asking, DIGEST, UPLOAD_ID, bare, range, value};
 use crate::api::body::Body;
 use crate::domain::uploads::Started;
 use crate::error::{Error, Reason, Result};
-use crate::names::{Digest, Uid};
+use crate::names::{Algorithm, Digest, Uid};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use http::header::{CONTENT_RANGE, LOCATION, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use http::{Response, StatusCode};
 use http_body_util::BodyStream;
 use hyper::body::Incoming;
@@ -16,10 +16,14 @@ use hyper::body::Incoming;
 pub(super) async fn start(asking: &Asking<'_>, start: &Start, body: Incoming) -> Result<Response<Body>> {
     let (ctx, address) = (&asking.ctx, asking.address());
     let mount = match start {
-        Start::Mount { digest, from: Some(from) } => Some((*digest, asking.beside(from))),
-        Start::Mount { from: None, .. } | Start::Session { .. } | Start::Whole { .. } => None,
+        Start::Mount { digest, from } => Some((*digest, from.as_ref().map(|from| asking.beside(from)))),
+        Start::Session { .. } | Start::Whole { .. } => None,
     };
-    let upload = match asking.app.start_upload(ctx, &address, mount).await? {
+    let named = match start {
+        Start::Session { algorithm } => algorithm.unwrap_or(Algorithm::Sha256),
+        Start::Whole { digest } | Start::Mount { digest, .. } => digest.algorithm(),
+    };
+    let upload = match asking.app.start_upload(ctx, &address, named, mount).await? {
         Started::Mounted(digest) => return created(asking, digest),
         Started::Upload(upload) => upload,
     };
@@ -54,9 +58,16 @@ pub(super) async fn cancel(asking: &Asking<'_>, upload: Uid) -> Result<Response<
     Ok(bare(StatusCode::NO_CONTENT))
 }
 
-/// Where the chunk says it begins, if it says so.
+/// Where the chunk says it begins, if it says so. A chunk that is not as long as its range is in no place.
 fn first_byte(asking: &Asking<'_>) -> Result<Option<u64>> {
-    asking.header(CONTENT_RANGE).map(|text| Ok(range::chunk(text)?.first())).transpose()
+    let Some(text) = asking.header(CONTENT_RANGE) else { return Ok(None) };
+    let span = range::chunk(text)?;
+    let length = asking.header(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if let Some(length) = length.filter(|length| *length != span.len()) {
+        let text = format!("Content-Range {text} is {} bytes, but Content-Length is {length}", span.len());
+        return Err(Error::new(Reason::RangeInvalid, text).with("field", "Content-Range"));
+    }
+    Ok(Some(span.first()))
 }
 
 fn created(asking: &Asking<'_>, digest: Digest) -> Result<Response<Body>> {

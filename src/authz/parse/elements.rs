@@ -12,7 +12,7 @@ const AWS_PRINCIPALS: &str = "\"*\", a 12-digit account id, or the ARN of an acc
     assumed-role session or a federated user, without wildcards";
 
 impl Parser {
-    pub(super) fn principals(&mut self, at: &Node, parts: &Parts<'_>, effect: Effect) -> Result<Principals, Error> {
+    pub(super) fn principals(&mut self, at: &Node<'_>, parts: &Parts<'_>, effect: Effect) -> Result<Principals, Error> {
         let Rules { principal, not_principal, .. } = self.rules;
         match (parts.principal, parts.not_principal) {
             (None, None) if principal => Err(error(at.at, "the statement needs the element Principal")),
@@ -35,7 +35,7 @@ impl Parser {
         }
     }
 
-    fn elements(&mut self, node: &Node) -> Result<Vec<Element>, Error> {
+    fn elements(&mut self, node: &Node<'_>) -> Result<Vec<Element>, Error> {
         if node.text() == Some("*") {
             return Ok(vec![Element::Star]);
         }
@@ -48,7 +48,7 @@ impl Parser {
             .ok_or_else(|| error(node.at, "a principal is \"*\" or an object with AWS, Service or Federated"))?;
         let mut elements = Vec::new();
         for Member { at, name, node } in members {
-            let (read, accepted): (fn(&str) -> Option<Element>, _) = match name.as_str() {
+            let (read, accepted): (fn(&str) -> Option<Element>, _) = match name.as_ref() {
                 "AWS" => (Element::aws, AWS_PRINCIPALS),
                 "Service" => (Element::service, "a service's name such as replication.ecr.amazonaws.com"),
                 "Federated" => (Element::federated, "the ARN of an oidc-provider or saml-provider"),
@@ -58,7 +58,8 @@ impl Parser {
                     continue;
                 }
             };
-            for (text, place) in strings(name, node)? {
+            for string in strings(name, node)? {
+                let (text, place) = string?;
                 let element = read(text);
                 if element.is_none() {
                     self.fault(place, format!("{} is no {name} principal; accepted: {accepted}", quote(text)))?;
@@ -69,7 +70,7 @@ impl Parser {
         Ok(elements)
     }
 
-    pub(super) fn actions(&mut self, at: &Node, parts: &Parts<'_>) -> Result<Actions, Error> {
+    pub(super) fn actions(&mut self, at: &Node<'_>, parts: &Parts<'_>) -> Result<Actions, Error> {
         match (parts.action, parts.not_action) {
             (Some(node), None) => self.action_list("Action", node).map(Actions::In),
             (None, Some(node)) => {
@@ -83,9 +84,10 @@ impl Parser {
         }
     }
 
-    fn action_list(&mut self, element: &str, node: &Node) -> Result<Vec<ActionPattern>, Error> {
-        let mut patterns = Vec::new();
-        for (text, at) in strings(element, node)? {
+    fn action_list(&mut self, element: &str, node: &Node<'_>) -> Result<Vec<ActionPattern>, Error> {
+        let mut patterns = Vec::with_capacity(node.items().len());
+        for string in strings(element, node)? {
+            let (text, at) = string?;
             let Some(pattern) = ActionPattern::parse(text) else {
                 let accepted = "\"*\" or service:Name, with * and ? in the name";
                 self.fault(at, format!("{} is no action; accepted: {accepted}", quote(text)))?;
@@ -107,7 +109,7 @@ impl Parser {
         Ok(patterns)
     }
 
-    pub(super) fn resources(&mut self, at: &Node, parts: &Parts<'_>, effect: Effect) -> Result<Resources, Error> {
+    pub(super) fn resources(&mut self, at: &Node<'_>, parts: &Parts<'_>, effect: Effect) -> Result<Resources, Error> {
         match (parts.resource, parts.not_resource) {
             (None, None) => {
                 if self.rules.resource == Presence::Required {
@@ -134,9 +136,10 @@ impl Parser {
         }
     }
 
-    fn resource_list(&mut self, element: &str, node: &Node) -> Result<Vec<ResourcePattern>, Error> {
-        let mut patterns = Vec::new();
-        for (text, at) in strings(element, node)? {
+    fn resource_list(&mut self, element: &str, node: &Node<'_>) -> Result<Vec<ResourcePattern>, Error> {
+        let mut patterns = Vec::with_capacity(node.items().len());
+        for string in strings(element, node)? {
+            let (text, at) = string?;
             let pattern = match ArnPattern::resource(text, self.variables) {
                 _ if text == "*" => ResourcePattern::Any,
                 Ok(pattern) => {
@@ -154,14 +157,16 @@ impl Parser {
     }
 }
 
-/// A string, or an array of one or more.
-fn strings<'n>(element: &str, node: &'n Node) -> Result<Vec<(&'n str, Position)>, Error> {
+/// The strings of one, or of an array of one or more, each with its place.
+fn strings<'n>(
+    element: &str,
+    node: &'n Node<'_>,
+) -> Result<impl Iterator<Item = Result<(&'n str, Position), Error>>, Error> {
     if node.value == Value::Array(Vec::new()) {
         return Err(error(node.at, format!("{element} is empty; at least one string is needed")));
     }
-    let text = |item: &'n Node| {
+    Ok(node.items().iter().map(move |item| {
         let wrong = || error(item.at, format!("{element} is a string or an array of strings, not {}", item.what()));
         item.text().map(|text| (text, item.at)).ok_or_else(wrong)
-    };
-    node.items().iter().map(text).collect()
+    }))
 }

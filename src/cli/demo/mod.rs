@@ -88,7 +88,7 @@ impl Demo {
         let regions = REGIONS.map(Region::parse).into_iter().collect::<Result<Vec<_>, _>>()?;
         let accounts = ACCOUNTS.map(ToOwned::to_owned);
         let layout = Layout::open(&folder.path().join("organization"), &regions, &accounts)?;
-        let placed = layout.configure(&free_ports(regions.len())?)?;
+        let placed = layout.configure(&free_ports(regions.len())?, false)?;
         let mut processes = Processes::start(&placed)?;
         let accounts = layout.accounts()?;
         let mut report = Report::new(tool.name());

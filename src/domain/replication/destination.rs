@@ -258,7 +258,7 @@ impl App {
         let earlier = self.store.snapshot().await?.tx().upload_of_digest(repository.uid, &owner, &blob.digest).await?;
         let uid = match earlier.filter(|upload| upload.expires_at > ctx.now) {
             Some(upload) => upload.uid,
-            None => self.new_upload(&ctx, REPLICATION, &repository, Some(blob.digest)).await?,
+            None => self.new_upload(&ctx, REPLICATION, &repository, blob.digest.algorithm(), Some(blob.digest)).await?,
         };
         let open = self.open_upload(&ctx, REPLICATION, &repository.address, uid).await?;
         Ok(Some(Arrival { open, digest: blob.digest, source: arriving.inbound.source, ctx }))

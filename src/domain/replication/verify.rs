@@ -4,12 +4,11 @@ use crate::ctx::Ctx;
 use crate::domain::App;
 use crate::error::{Error, Result};
 use crate::gate::{Object, Repository, RepositoryAddress};
-use crate::names::{Digest, PageSize, RepositoryRef, Uid};
+use crate::names::{Digest, Hasher, PageSize, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow};
 use crate::store::images::ManifestRow;
 use crate::store::{self, Apply, Done, Tx};
-use sha2::Digest as _;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -124,20 +123,20 @@ impl App {
 
     async fn verify_blob(&self, repository: &Repository, link: &LinkRow, blob: &BlobRow) -> Result<()> {
         let reader = self.open_blob(repository, link, blob).await?;
-        let mut hash = sha2::Sha256::new();
+        let mut hash = Hasher::new(blob.digest.algorithm());
         let mut reading = reader.read(0..blob.size)?;
         while let Some(pieces) = reading.next().await? {
             for piece in pieces {
-                hash.update(piece);
+                hash.update(&piece);
             }
         }
-        compare(Digest::sha256(hash.finalize().into()), blob.digest)?;
+        compare(hash.finish(), blob.digest)?;
         let verified = Verified { blob: blob.uid, at: self.clock.now() };
         Ok(self.store.write(Arc::new(verified)).await?)
     }
 
     async fn verify_manifest(&self, repository: &Repository, row: &ManifestRow) -> Result<()> {
-        compare(Digest::of(&self.open_manifest(repository, row).await?), row.digest)
+        compare(Digest::hash(row.digest.algorithm(), &self.open_manifest(repository, row).await?), row.digest)
     }
 }
 

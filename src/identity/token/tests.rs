@@ -57,10 +57,10 @@ fn arbitrary_claims() -> impl Strategy<Value = Claims> {
     let principal_kind = prop_oneof![Just(PrincipalKind::User), Just(PrincipalKind::Role)];
     let principal = (any::<u64>(), principal_kind, "[A-Za-z0-9_+=,.@-]{1,64}")
         .prop_map(|(seed, kind, name)| PrincipalName { account: AccountId::from_seed(seed), kind, name: name.into() });
-    let scope = (any::<u64>(), "[a-z]{2,9}(/[a-z0-9]{1,9}){0,2}", any::<[bool; 3]>()).prop_map(
+    let scope = (any::<u64>(), prop::option::of("[a-z]{2,9}(/[a-z0-9]{1,9}){0,2}"), any::<[bool; 3]>()).prop_map(
         |(seed, name, [pull, push, delete])| Scope {
             account: AccountId::from_seed(seed),
-            repository: RepositoryName::parse(&name).unwrap(),
+            repository: name.map(|name| RepositoryName::parse(&name).unwrap()),
             pull,
             push,
             delete,

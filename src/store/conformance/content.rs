@@ -2,20 +2,21 @@
 
 use super::super::blobs::{BlobRow, LinkRow, WrappedKey};
 use super::super::claims::ClaimRow;
-use super::super::images::{EdgeKind, ManifestRow, TagRow};
-use super::super::registries::{Registry, StoredPolicy};
+use super::super::images::{EdgeKind, ManifestRow, ReferrerRow, TagRow};
+use super::super::registries::{Registry, Settings, StoredPolicy};
 use super::super::repositories::{BranchKeyRow, RepositoryRow};
 use super::super::uploads::{Progress, UploadRow};
-use super::super::{Done, Error, Store};
+use super::super::{Done, Error, Store, Tx};
 use super::nouns::{account, at, commit, key_arn, once, page, uid};
 use super::{Case, cases};
 use crate::clock::Clock;
-use crate::names::{AccountId, Digest, MediaType, RepositoryName, Tag};
+use crate::names::{AccountId, Algorithm, Digest, MediaType, Profile, RepositoryName, Tag};
 use std::collections::BTreeMap;
 
 pub(super) const CASES: &[Case] = cases![
     registries_and_repositories_keep_policies_and_keys,
     links_are_the_only_way_to_a_blob_and_leases_keep_them,
+    content_under_another_algorithm_is_another_object,
     images_have_edges_tags_and_the_tags_that_reach_them,
     uploads_move_forward_only_from_where_they_are,
     claims_stand_for_their_principal_until_they_end,
@@ -32,6 +33,7 @@ async fn repository(store: &Store, seed: u64) -> RepositoryRow {
         name: RepositoryName::parse("team/app").unwrap(),
         kms_key: key_arn(seed),
         branch_version: 1,
+        sparse_manifests: None,
         policy: None,
         created_at: at(1),
     };
@@ -52,20 +54,22 @@ async fn registries_and_repositories_keep_policies_and_keys(store: &Store) {
     let row = repository(store, 20).await;
     let policy = StoredPolicy { text: "{}".to_owned(), bindings: BTreeMap::from([("a".to_owned(), "b".to_owned())]) };
     let (kept, id, owner) = (policy.clone(), row.uid, row.account);
+    let chosen = Settings { create_on_push: true, sparse_manifests: true, profile: Profile::Ecr };
     commit!(store, |tx| {
         tx.repository_policy_set(id, Some(&kept)).await?;
         tx.registry_policy_set(owner, Some(&kept)).await?;
-        tx.registry_settings_set(owner, true).await?;
+        tx.registry_settings_set(owner, &chosen).await?;
+        tx.repository_sparse_set(id, Some(true)).await?;
         tx.registry_key_set(owner, &key_arn(20)).await?;
         tx.registry_key_set(owner, &key_arn(21)).await?;
     });
     let mut snapshot = store.snapshot().await.unwrap();
     let mut tx = snapshot.tx();
     let registry = tx.registry(owner).await.unwrap().unwrap();
-    assert_eq!((registry.create_on_push, registry.kms_key.clone()), (true, Some(key_arn(20))));
+    assert_eq!((registry.settings, registry.kms_key.clone()), (chosen, Some(key_arn(20))));
     assert_eq!(registry.policy.as_ref(), Some(&policy));
     let found = tx.repository(owner, &row.name).await.unwrap().unwrap();
-    assert_eq!(found, RepositoryRow { policy: Some(policy), ..row.clone() });
+    assert_eq!(found, RepositoryRow { policy: Some(policy), sparse_manifests: Some(true), ..row.clone() });
     assert_eq!(tx.repository_by_uid(row.uid).await.unwrap(), Some(found.clone()));
     assert_eq!(tx.repository_list(owner, "", page()).await.unwrap(), [found]);
     assert_eq!(tx.branch_key(row.uid, 1).await.unwrap().unwrap().wrapped, vec![9; 40]);
@@ -82,6 +86,7 @@ fn blob(row: &RepositoryRow, content: &[u8]) -> BlobRow {
         account: row.account,
         kms_key: row.kms_key.clone(),
         digest: Digest::of(content),
+        sha256: None,
         size: content.len() as u64,
         segment: 65_536,
         parts: vec![1; 44],
@@ -99,6 +104,31 @@ fn link(row: &RepositoryRow, blob: &BlobRow, source_account: Option<AccountId>, 
         source_account,
         lease_until: at(lease),
     }
+}
+
+async fn content_under_another_algorithm_is_another_object(store: &Store) {
+    let row = repository(store, 35).await;
+    let named = |algorithm| Digest::hash(algorithm, b"content");
+    let short = BlobRow { digest: named(Algorithm::Sha256), ..blob(&row, b"content") };
+    let long = BlobRow { uid: uid(), digest: named(Algorithm::Sha512), sha256: Some(short.digest), ..short.clone() };
+    let image = ManifestRow { digest: long.digest, sha256: long.sha256, ..manifest(&row, "content", None) };
+    let kept = (short.clone(), long.clone(), image.clone());
+    let edges = [link(&row, &short, None, 100), link(&row, &long, None, 100)];
+    commit!(store, |tx| {
+        for (object, edge) in [&kept.0, &kept.1].into_iter().zip(&edges) {
+            tx.blob_insert(object, at(5)).await?;
+            tx.link_insert(edge, at(5)).await?;
+        }
+        tx.manifest_insert(&kept.2, &[]).await?;
+    });
+    let mut snapshot = store.snapshot().await.unwrap();
+    let mut tx = snapshot.tx();
+    for object in [short, long] {
+        assert_eq!(tx.link(row.uid, &object.digest).await.unwrap().unwrap().1, object);
+    }
+    assert_eq!(tx.link_list(row.uid, "", 10).await.unwrap().len(), 2);
+    assert_eq!(tx.manifest(row.uid, &image.digest).await.unwrap(), Some(image.clone()));
+    assert_eq!(tx.manifest(row.uid, &image.sha256.unwrap()).await.unwrap(), None);
 }
 
 async fn links_are_the_only_way_to_a_blob_and_leases_keep_them(store: &Store) {
@@ -124,6 +154,10 @@ async fn links_are_the_only_way_to_a_blob_and_leases_keep_them(store: &Store) {
     for (source, known) in [(None, true), (Some(account(31)), true), (Some(account(32)), false)] {
         let (owner, key, digest, source) = elsewhere(source);
         assert_eq!(tx.link_elsewhere(owner, &key, &digest, source).await.unwrap().is_some(), known, "{source:?}");
+    }
+    for (owner, key, held) in [(20, 30, false), (30, 20, false), (30, 30, true)] {
+        let names = tx.link_holders(account(owner), &key_arn(key), &stored.digest, 10).await.unwrap();
+        assert_eq!(names, if held { vec![row.name.clone()] } else { Vec::new() });
     }
     drop(snapshot);
     let (repository, digest, object) = (row.uid, stored.digest, stored.uid);
@@ -154,6 +188,7 @@ fn manifest(row: &RepositoryRow, content: &str, subject: Option<Digest>) -> Mani
     ManifestRow {
         repository: row.uid,
         digest: Digest::of(content.as_bytes()),
+        sha256: None,
         media_type: MediaType::parse("application/vnd.oci.image.manifest.v1+json").unwrap(),
         artifact_type: subject.map(|_| "application/x".to_owned()),
         annotations: Some("{}".to_owned()),
@@ -196,7 +231,7 @@ async fn images_have_edges_tags_and_the_tags_that_reach_them(store: &Store) {
     assert_eq!(tx.manifest_by_tag(row.uid, &tags[1].tag).await.unwrap(), Some(index.clone()));
     assert!(tx.manifest_exists(row.uid, &index.digest).await.unwrap());
     assert_eq!(tx.manifest_list(row.uid, "", page()).await.unwrap().len(), 3);
-    assert_eq!(tx.referrer_list(row.uid, &index.digest).await.unwrap(), std::slice::from_ref(&signature));
+    referrers_are_listed_by_type_and_in_pages(&mut tx, &index, &signature).await;
     assert_eq!(tx.edge_children(row.uid, &index.digest, EdgeKind::Child).await.unwrap(), [child.digest]);
     assert!(tx.edge_parent_exists(row.uid, &layer, EdgeKind::Blob).await.unwrap());
     assert_eq!(tx.tag(row.uid, &tags[0].tag).await.unwrap(), Some(tags[0].clone()));
@@ -233,6 +268,30 @@ async fn images_have_edges_tags_and_the_tags_that_reach_them(store: &Store) {
     assert_eq!(snapshot.tx().tag_list(row.uid, "", 10).await.unwrap(), []);
 }
 
+async fn referrers_are_listed_by_type_and_in_pages(tx: &mut Tx<'_>, subject: &ManifestRow, referrer: &ManifestRow) {
+    let (repository, own) = (subject.repository, referrer.digest.to_string());
+    let cases = [
+        (None, "", 9, true),
+        (None, "", 0, false),
+        (None, own.as_str(), 9, false),
+        (Some("application/x"), "", 9, true),
+        (Some("application/y"), "", 9, false),
+    ];
+    for (kind, after, limit, found) in cases {
+        let sizes = tx.referrer_sizes(repository, &subject.digest, kind, after, limit).await.unwrap();
+        assert_eq!(sizes, if found { vec![(referrer.digest, referrer.size)] } else { Vec::new() }, "{kind:?} {after}");
+        let rows = tx.referrer_list(repository, &subject.digest, kind, after, &referrer.digest).await.unwrap();
+        let expected = ReferrerRow {
+            digest: referrer.digest,
+            media_type: referrer.media_type.clone(),
+            artifact_type: referrer.artifact_type.clone(),
+            annotations: referrer.annotations.clone(),
+            size: referrer.size,
+        };
+        assert_eq!(rows, if found || limit == 0 { vec![expected] } else { Vec::new() }, "{kind:?} {after}");
+    }
+}
+
 async fn uploads_move_forward_only_from_where_they_are(store: &Store) {
     let row = repository(store, 50).await;
     let upload = UploadRow {
@@ -244,6 +303,7 @@ async fn uploads_move_forward_only_from_where_they_are(store: &Store) {
         size: 0,
         parts: Vec::new(),
         hash_state: Vec::new(),
+        sha512: true,
         digest: Some(Digest::of(b"x")),
         expires_at: at(100),
     };
@@ -257,7 +317,7 @@ async fn uploads_move_forward_only_from_where_they_are(store: &Store) {
     let mut snapshot = store.snapshot().await.unwrap();
     let mut tx = snapshot.tx();
     let found = tx.upload(row.uid, id).await.unwrap().unwrap();
-    assert_eq!((found.size, found.hash_state.len(), found.expires_at), (5, 60, at(200)));
+    assert_eq!((found.size, found.hash_state.len(), found.expires_at, found.sha512), (5, 60, at(200), true));
     assert_eq!(tx.upload(uid(), id).await.unwrap(), None);
     assert_eq!(tx.upload_of_digest(row.uid, "AIDA1", &Digest::of(b"x")).await.unwrap(), Some(found));
     assert_eq!(tx.upload_count(row.uid, "AIDA1").await.unwrap(), 1);

@@ -104,6 +104,8 @@ CREATE TABLE registries (
   account TEXT NOT NULL PRIMARY KEY,
   shards BIGINT NOT NULL,
   create_on_push BIGINT NOT NULL,
+  sparse_manifests BIGINT NOT NULL,
+  profile TEXT NOT NULL,
   kms_key TEXT,
   policy TEXT,
   policy_bindings TEXT,
@@ -129,6 +131,7 @@ CREATE TABLE repositories (
   name TEXT NOT NULL,
   kms_key TEXT NOT NULL,
   branch_version BIGINT NOT NULL,
+  sparse_manifests BIGINT,
   policy TEXT,
   policy_bindings TEXT,
   created_at BIGINT NOT NULL,
@@ -149,6 +152,7 @@ CREATE TABLE blobs (
   account TEXT NOT NULL,
   kms_key TEXT NOT NULL,
   digest TEXT NOT NULL,
+  sha256 TEXT,
   size BIGINT NOT NULL,
   segment BIGINT NOT NULL,
   parts BYTEA NOT NULL,
@@ -177,6 +181,7 @@ CREATE INDEX links_blob ON links (blob);
 CREATE TABLE manifests (
   repository BYTEA NOT NULL REFERENCES repositories (uid) ON DELETE CASCADE,
   digest TEXT NOT NULL,
+  sha256 TEXT,
   media_type TEXT NOT NULL,
   artifact_type TEXT,
   annotations TEXT,
@@ -193,7 +198,7 @@ CREATE TABLE manifests (
   pushed_at BIGINT NOT NULL,
   PRIMARY KEY (repository, digest)
 );
-CREATE INDEX manifests_subject ON manifests (repository, subject);
+CREATE INDEX manifests_subject ON manifests (repository, subject, digest);
 
 -- manifest -> blob, manifest -> child manifest, manifest -> subject.
 CREATE TABLE edges (
@@ -229,6 +234,7 @@ CREATE TABLE uploads (
   size BIGINT NOT NULL,
   parts BYTEA NOT NULL,
   hash_state BYTEA NOT NULL,
+  sha512 BIGINT NOT NULL,
   digest TEXT,
   expires_at BIGINT NOT NULL,
   created_at BIGINT NOT NULL

@@ -72,13 +72,15 @@ fn actions() -> Vec<(&'static str, String, Action)> {
         ("GET", "tags/list?n=0".to_owned(), Action::Tags { n: Some(0), last: None }),
         ("GET", "tags/list?n=5&last=v1&ns=x".to_owned(), Action::Tags { n: Some(5), last: Some(tag("v1")) }),
         ("GET", "tags/list?n=99999999999999&last=".to_owned(), Action::Tags { n: Some(1_000), last: None }),
-        ("GET", format!("referrers/{digest}"), Action::Referrers { digest, artifact_type: None }),
+        ("GET", format!("referrers/{digest}"), Action::Referrers { digest, artifact_type: None, n: None, last: None }),
         (
             "GET",
-            format!("referrers/{digest}?artifactType=application%2Fvnd.example%2Bjson"),
+            format!("referrers/{digest}?artifactType=application%2Fvnd.example%2Bjson&n=2&last={digest}"),
             Action::Referrers {
                 digest,
                 artifact_type: Some(MediaType::parse("application/vnd.example+json").unwrap()),
+                n: Some(2),
+                last: Some(digest),
             },
         ),
     ]
