@@ -11,7 +11,7 @@ use transship::names::{Digest, Region as RegionName};
 use transship::upstream::s3;
 
 /// A prefix of its own in the tests' bucket, or none without a server.
-fn bucket() -> Option<s3::Settings> {
+pub fn bucket() -> Option<s3::Settings> {
     let Ok(endpoint) = std::env::var("TRANSSHIP_TEST_S3") else {
         println!("SKIPPED: TRANSSHIP_TEST_S3 names no server");
         return None;
@@ -24,7 +24,7 @@ fn bucket() -> Option<s3::Settings> {
     })
 }
 
-fn section(bucket: &s3::Settings) -> String {
+pub fn section(bucket: &s3::Settings) -> String {
     let endpoint = bucket.endpoint.as_ref().unwrap();
     format!(
         "[blobs]\nkind = \"s3\"\nbucket = {:?}\nprefix = {:?}\nendpoint = {endpoint:?}",

@@ -126,3 +126,10 @@ async fn the_specification_is_kept_on_postgresql() {
     let region = Region::configured(&store).await;
     told(&run(&region, Login::Bearer).await, "PostgreSQL and disk, Bearer");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_specification_is_kept_in_a_bucket() {
+    let Some(bucket) = crate::bucket::bucket() else { return };
+    let region = Region::configured(&crate::bucket::section(&bucket)).await;
+    told(&run(&region, Login::Bearer).await, "SQLite and S3, Bearer");
+}

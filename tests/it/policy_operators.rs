@@ -44,7 +44,6 @@ async fn an_operator_in_a_stored_policy_decides_as_its_name_says() {
     region.http("dev").await.push_image(&app, "v1", &[b"layer"]).await;
     let name = user(&region, "dev", "eva", &allow(&["ecr:BatchGetImage"], "*")).await;
     let mut admin = region.admin("dev").await;
-    region.app().create_repository(&admin, &repository(&region, "dev", "app"), None).await.unwrap();
     admin.source_ip = Some("203.0.113.7".parse().unwrap());
     let (account, now) = (region.account("dev").to_string(), admin.now.to_string());
     let (own, other) = (name.arn().to_string(), format!("arn:aws:iam::{account}:role/*"));
