@@ -40,8 +40,6 @@ impl Subject<'_> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_in_a_stored_policy_decides_as_its_name_says() {
     let region = Region::start().await;
-    let app = format!("{}/app", region.account("dev"));
-    region.http("dev").await.push_image(&app, "v1", &[b"layer"]).await;
     let name = user(&region, "dev", "eva", &allow(&["ecr:BatchGetImage"], "*")).await;
     let mut admin = region.admin("dev").await;
     admin.source_ip = Some("203.0.113.7".parse().unwrap());
