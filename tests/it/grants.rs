@@ -451,6 +451,14 @@ async fn nobody_comes_to_see_what_other_tags_hide_by_naming_it() {
             assert_eq!(answer.status, StatusCode::FORBIDDEN, "{below}: {}", answer.text());
         }
     }
+    // A repository that takes manifests with missing content takes none that may come to show what is hidden.
+    let admin = region.admin("dev").await;
+    region.app().set_sparse_manifests(&admin, &repository(&region, "dev", "app"), Some(true)).await.unwrap();
+    for blob in [&hidden, &unseen] {
+        let answers = namings(&prod, &app, blob, blob).await;
+        assert!(answers[..8].iter().all(|answer| answer.status == StatusCode::BAD_REQUEST), "{blob}");
+    }
+    region.app().set_sparse_manifests(&admin, &repository(&region, "dev", "app"), Some(false)).await.unwrap();
     let within = format!("/v2/{app}/blobs/uploads/?mount={hidden}&from={app}");
     assert_eq!(prod.call(Method::POST, &within, &[], "").await.status, StatusCode::ACCEPTED, "no mount of it either");
 

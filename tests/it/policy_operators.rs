@@ -42,6 +42,7 @@ async fn an_operator_in_a_stored_policy_decides_as_its_name_says() {
     let region = Region::start().await;
     let name = user(&region, "dev", "eva", &allow(&["ecr:BatchGetImage"], "*")).await;
     let mut admin = region.admin("dev").await;
+    region.app().create_repository(&admin, &repository(&region, "dev", "app"), None).await.unwrap();
     admin.source_ip = Some("203.0.113.7".parse().unwrap());
     let (account, now) = (region.account("dev").to_string(), admin.now.to_string());
     let (own, other) = (name.arn().to_string(), format!("arn:aws:iam::{account}:role/*"));

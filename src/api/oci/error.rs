@@ -194,10 +194,17 @@ pub struct Asked<'a> {
 #[must_use]
 pub fn render(error: &Error, asked: &Asked<'_>) -> Response<Body> {
     let (status, code) = classify(error);
-    let mut response = Response::new(if asked.head { body::empty() } else { body::full(document(error, code)) });
+    let (media_type, text) = match (status, asked.challenge) {
+        // OBSERVED: ECR's answer to who has not logged in.
+        (StatusCode::UNAUTHORIZED, Challenge::Basic { .. }) => {
+            ("text/plain; charset=utf-8", "Not Authorized".to_owned())
+        }
+        _ => ("application/json", document(error, code)),
+    };
+    let mut response = Response::new(if asked.head { body::empty() } else { body::full(text) });
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     identify(headers, asked.request_id);
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, asked.challenge.header());
@@ -303,6 +310,24 @@ mod tests {
         ];
         for (error, code) in cases {
             assert_eq!(classify(&error), (StatusCode::BAD_REQUEST, code), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_not_logged_in_reads_what_ecr_says_under_its_names() {
+        let error = Error::new(Reason::CallerUnknown, "log in first");
+        for (host, media_type, expected) in [
+            ("111122223333.dkr.ecr.eu-west-1.example.com", "text/plain; charset=utf-8", "Not Authorized"),
+            ("localhost:5000", "application/json", "{\"errors\":[{\"code\":\"UNAUTHORIZED\""),
+        ] {
+            let challenge = Challenge::for_host(host, false, None, None);
+            let asked = Asked { request_id: Uid::from_bytes([7; 16]), head: false, challenge: &challenge };
+            let response = render(&error, &asked);
+            assert_eq!(
+                (response.status(), &response.headers()["content-type"]),
+                (StatusCode::UNAUTHORIZED, &media_type.parse().unwrap())
+            );
+            assert!(text(response).await.starts_with(expected), "{host}");
         }
     }
 
