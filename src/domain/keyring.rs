@@ -4,14 +4,13 @@ use super::App;
 use crate::authz::permit::Allowed;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Key, KeyAddress, Keyring, Repository, Resource};
+use crate::gate::{Change, Key, KeyAddress, Keyring, Repository};
 use crate::keys::{self, BranchKey, Context, DataKey, KeyInfo, KeyState, Link, Refusal, WrappedBranchKey};
 use crate::names::{AccountId, Arn, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::blobs::WrappedKey;
 use crate::store::repositories::{BranchKeyRow, RepositoryRow};
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// In the place of a key's id, where a key would be made and nothing is to be changed.
@@ -19,15 +18,30 @@ pub const UNMADE: &str = "key/unmade";
 /// What the default key of an account's registry is called.
 const DEFAULT_KEY: &str = "default key of the account's registry";
 
-/// Nothing to change in the store: the KMS keeps the key. The gate still authorizes and audits.
-struct Noted<R>(PhantomData<fn() -> R>);
+/// A key that the KMS is about to make: nothing to change in the store, but to authorize and audit.
+struct KeyToMake;
 
-impl<R: Resource> Change for Noted<R> {
-    type Resource = R;
+impl Change for KeyToMake {
+    type Resource = Keyring;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<R>, _: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<Keyring>, _: &mut Tx<'_>) -> Result<()> {
         Ok(())
+    }
+}
+
+/// A key whose state the KMS is about to change, if the account has it: only the KMS knows, and was asked before.
+struct KeyToSwitch {
+    address: KeyAddress,
+    held: bool,
+}
+
+impl Change for KeyToSwitch {
+    type Resource = Key;
+    type Out = ();
+
+    async fn apply(&self, _: &Allowed<Key>, _: &mut Tx<'_>) -> Result<()> {
+        if self.held { Ok(()) } else { Err(Key::not_held(&self.address)) }
     }
 }
 
@@ -40,7 +54,7 @@ impl App {
         if description.chars().count() > 256 {
             return Err(Error::invalid("description", "at most 256 characters"));
         }
-        self.gate.write(ctx, Op::CreateKey, &account, Noted::<Keyring>(PhantomData)).await?;
+        self.gate.write(ctx, Op::CreateKey, &account, KeyToMake).await?;
         if ctx.mutation.validate_only {
             let (arn, description) = (self.unmade(account), description.to_owned());
             return Ok(KeyInfo { arn, state: KeyState::Enabled, description, created_at: ctx.now });
@@ -70,14 +84,10 @@ impl App {
         let op = if enabled { Op::EnableKey } else { Op::DisableKey };
         let address = KeyAddress { account, key: key.clone() };
         self.gate.look::<Key>(ctx, op, &address).await?;
-        if !self.kms.belongs_to(key, account).await? {
-            return Err(Key::missing(&address, ctx));
-        }
-        let found = match self.kms.describe_key(key).await {
-            Err(keys::Error::Kms { refusal: Refusal::NotFound, .. }) => return Err(Key::missing(&address, ctx)),
-            found => found?,
-        };
-        self.gate.write(ctx, op, &address, Noted::<Key>(PhantomData)).await?;
+        let found = self.key_of(key, account).await?;
+        let change = KeyToSwitch { address: address.clone(), held: found.is_some() };
+        self.gate.write(ctx, op, &address, change).await?;
+        let found = found.ok_or_else(|| Key::not_held(&address))?;
         if ctx.mutation.validate_only {
             let state = if enabled { KeyState::Enabled } else { KeyState::Disabled };
             return Ok(KeyInfo { state, ..found });
@@ -85,6 +95,17 @@ impl App {
         self.kms.set_enabled(key, enabled).await?;
         self.branches.forget_key(key);
         Ok(self.kms.describe_key(key).await?)
+    }
+
+    /// What the KMS says of a key, if it is the account's.
+    async fn key_of(&self, key: &Arn, account: AccountId) -> Result<Option<KeyInfo>> {
+        if !self.kms.belongs_to(key, account).await? {
+            return Ok(None);
+        }
+        match self.kms.describe_key(key).await {
+            Err(keys::Error::Kms { refusal: Refusal::NotFound, .. }) => Ok(None),
+            found => Ok(Some(found?)),
+        }
     }
 
     /// The KMS key for a new repository: the one asked for, else the account's default, made when it is missing.

@@ -315,6 +315,13 @@ impl Resource for Key {
     }
 
     fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        Self::not_held(address)
+    }
+}
+
+impl Key {
+    /// What an authorized caller hears of a key that the account does not have.
+    pub fn not_held(address: &KeyAddress) -> Error {
         let KeyAddress { account, key } = address;
         Error::new(Reason::NotFound, format!("account {account} has no key {key}; `ListKeys` has those there are"))
             .with("key", key)

@@ -1,10 +1,9 @@
 //! Whose answers a registry gives where Amazon ECR and the OCI specification differ.
 
-use super::{Error, text_serde};
-use std::fmt;
+use super::{Error, text_name};
 
 /// How a registry answers where Amazon ECR and the OCI specification differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Profile {
     /// As the specification says.
     #[default]
@@ -33,20 +32,7 @@ impl Profile {
     }
 }
 
-text_serde!(Profile);
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Profile {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::parse(text)
-    }
-}
+text_name!(Profile);
 
 #[cfg(test)]
 mod tests {
