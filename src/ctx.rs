@@ -26,7 +26,7 @@ pub struct Ctx {
     pub mutation: Mutation,
 }
 
-/// How a change is to be carried out (decision 25, adr/0014).
+/// How a change is to be carried out (decision 25, ADR 0016).
 #[derive(Clone, Debug, Default)]
 pub struct Mutation {
     /// Check everything, change nothing.
