@@ -23,6 +23,10 @@ const DEFAULT_LINK_LEASE_SECS: u64 = 24 * 3_600;
 const DEFAULT_COLLECT_GRACE_SECS: u64 = 3_600;
 /// How often the sweeper looks.
 const DEFAULT_SWEEP_SECS: u64 = 60;
+/// Strangers from one address: a cluster's nodes behind one address pull an image at once, a guesser is slowed down.
+const ADDRESS_RATE: Rate = Rate { per_second: 100, burst: 1_000 };
+/// A user or role: as fast as this server can, unless its operator says otherwise.
+const PRINCIPAL_RATE: Rate = Rate { per_second: 0, burst: 0 };
 /// Shards of a new registry's stream: one writer needs one, many need a few.
 const SHARDS: (u32, u32) = (1, 16);
 /// The name of the session in which this server uses AWS KMS; AWS's log shows it.
@@ -166,6 +170,26 @@ struct LimitsFile {
     link_lease_secs: Option<u64>,
     collect_grace_secs: Option<u64>,
     sweep_secs: Option<u64>,
+    address_rate: Option<u32>,
+    address_burst: Option<u32>,
+    principal_rate: Option<u32>,
+    principal_burst: Option<u32>,
+}
+
+/// A rate with room for a burst; a burst of a second's worth unless it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests a second in the long run; 0 is no limit.
+    pub per_second: u32,
+    /// Requests at once after a rest.
+    pub burst: u32,
+}
+
+impl Rate {
+    fn chosen(self, per_second: Option<u32>, burst: Option<u32>) -> Self {
+        let burst = burst.or(per_second).unwrap_or(self.burst);
+        Self { per_second: per_second.unwrap_or(self.per_second), burst }
+    }
 }
 
 /// Where metadata lies.
@@ -290,6 +314,10 @@ pub struct Settings {
     pub link_lease: Duration,
     /// How long an object that nothing links is kept.
     pub collect_grace: Duration,
+    /// Of one address, for requests without credentials that are believed.
+    pub address_rate: Rate,
+    /// Of one user or role.
+    pub principal_rate: Rate,
     /// How often the sweeper looks.
     pub sweep: Duration,
 }
@@ -375,6 +403,8 @@ impl Settings {
             upload_ttl: Duration::from_secs(file.limits.upload_ttl_secs.unwrap_or(DEFAULT_UPLOAD_TTL_SECS)),
             link_lease: Duration::from_secs(file.limits.link_lease_secs.unwrap_or(DEFAULT_LINK_LEASE_SECS)),
             collect_grace: Duration::from_secs(file.limits.collect_grace_secs.unwrap_or(DEFAULT_COLLECT_GRACE_SECS)),
+            address_rate: ADDRESS_RATE.chosen(file.limits.address_rate, file.limits.address_burst),
+            principal_rate: PRINCIPAL_RATE.chosen(file.limits.principal_rate, file.limits.principal_burst),
             sweep: Duration::from_secs(file.limits.sweep_secs.unwrap_or(DEFAULT_SWEEP_SECS).max(1)),
             region,
             listen,

@@ -76,6 +76,8 @@ reasons! {
     RangeInvalid "RANGE_INVALID" false;
     /// The tag may not be moved.
     TagImmutable "TAG_IMMUTABLE" false;
+    /// A lock keeps it from being deleted or moved.
+    Locked "LOCKED" false;
     /// A replicated tag meets one that was set here.
     TagConflict "TAG_CONFLICT" false;
     /// The row changed since its etag was read.

@@ -94,6 +94,16 @@ operations! {
     DeleteRepositoryPolicy "ecr:DeleteRepositoryPolicy" Write Repository "0.1";
     /// Change a repository's settings.
     PutRepositorySettings "transship:PutRepositorySettings" Write Repository "0.1";
+    /// Choose whether a repository's tags may be moved.
+    PutImageTagMutability "ecr:PutImageTagMutability" Write Repository "0.2";
+    /// Choose whether anybody may pull from a repository.
+    PutRepositoryVisibility "transship:PutRepositoryVisibility" Write Repository "0.2";
+    /// Protect a tag, an image or a repository from deletion.
+    CreateLock "transship:CreateLock" Write Repository "0.2";
+    /// Read a repository's locks.
+    ListLocks "transship:ListLocks" Read Repository "0.2";
+    /// End a lock.
+    DeleteLock "transship:DeleteLock" Write Repository "0.2";
     /// Read a registry's policy.
     GetRegistryPolicy "ecr:GetRegistryPolicy" Read Registry "0.1";
     /// Replace a registry's policy.

@@ -6,6 +6,7 @@ use crate::blobs::{BlobStore, Bucket, Disk};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::domain::follow::Stream;
+use crate::domain::rates::{Rate, Rates};
 use crate::domain::{self, App};
 use crate::error::{Error, Result};
 use crate::identity::Endpoint;
@@ -162,6 +163,7 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
         upload_ttl: settings.upload_ttl,
         link_lease: settings.link_lease,
         collect_grace: settings.collect_grace,
+        rates: Rates { address: rate(settings.address_rate), principal: rate(settings.principal_rate) },
         endpoint: settings.endpoint.clone(),
     };
     let branches = BranchCache::new(kms.clone(), clock.clone());
@@ -301,4 +303,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
         std::fs::rename(&staged, path)
     };
     write().map_err(|e| Error::internal(std::io::Error::new(e.kind(), format!("{}: {e}", path.display()))))
+}
+
+fn rate(chosen: config::Rate) -> Rate {
+    Rate { per_second: chosen.per_second, burst: chosen.burst }
 }

@@ -6,6 +6,7 @@ use crate::identity::{Endpoint, sign};
 use crate::names::{Region, Uid};
 use crate::pb::identity::identity_service_client::IdentityServiceClient;
 use crate::pb::keys::key_service_client::KeyServiceClient;
+use crate::pb::registry::lock_service_client::LockServiceClient;
 use crate::pb::registry::registry_service_client::RegistryServiceClient;
 use crate::pb::replication::replication_service_client::ReplicationServiceClient;
 use crate::pb::sharing::sharing_service_client::SharingServiceClient;
@@ -130,6 +131,12 @@ impl Client {
     #[must_use]
     pub fn registry(&self) -> RegistryServiceClient<Proven> {
         self.proven(RegistryServiceClient::new)
+    }
+
+    /// Grants.
+    #[must_use]
+    pub fn locks(&self) -> LockServiceClient<Proven> {
+        self.proven(LockServiceClient::new)
     }
 
     /// Grants.

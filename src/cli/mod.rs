@@ -13,6 +13,7 @@ mod image;
 mod key;
 mod lapse;
 pub mod layout;
+mod lock;
 pub mod output;
 mod policy;
 mod principal;
@@ -89,6 +90,9 @@ enum Command {
     /// Repositories and their policies.
     #[command(subcommand)]
     Repo(repository::Repo),
+    /// Protection of tags, images and repositories from deletion.
+    #[command(subcommand)]
+    Lock(lock::Lock),
     /// The registry's own policy and settings.
     #[command(subcommand)]
     Registry(repository::Registry),
@@ -197,6 +201,7 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::User(command) => command.run(&session).await?,
         Command::Role(command) => command.run(&session).await?,
         Command::Repo(command) => command.run(&session).await?,
+        Command::Lock(command) => command.run(&session).await?,
         Command::Registry(command) => command.run(&session).await?,
         Command::Image(command) => command.run(&session).await?,
         Command::Grant(command) => command.run(&session).await?,

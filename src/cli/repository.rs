@@ -6,6 +6,7 @@ use super::{Session, read};
 use crate::pb::registry as pb;
 use crate::pb::registry::SparseManifests;
 use crate::pb::registry::registry_settings::{CreateOnPush, Profile as ProfileName};
+use serde_json::Value;
 use std::path::PathBuf;
 
 #[derive(clap::Subcommand, Debug)]
@@ -16,6 +17,8 @@ pub(super) enum Repo {
         /// Its KMS key; the account's default unless given.
         #[arg(long, value_name = "ARN")]
         kms_key: Option<String>,
+        #[command(flatten)]
+        tags: Option<Tags>,
     },
     /// Lists the repositories.
     List,
@@ -35,6 +38,18 @@ pub(super) enum Repo {
         #[arg(long, value_enum, value_name = "SWITCH")]
         sparse_manifests: Inheritable,
     },
+    /// Chooses whether the repository's tags, once set, may be moved.
+    SetTagMutability {
+        name: String,
+        #[command(flatten)]
+        tags: Tags,
+    },
+    /// Chooses who may pull from the repository.
+    SetVisibility {
+        name: String,
+        #[arg(value_enum)]
+        visibility: Visibility,
+    },
     /// Prints a repository's policy.
     GetPolicy { name: String },
     /// Replaces a repository's policy.
@@ -48,6 +63,46 @@ pub(super) enum Repo {
     },
     /// Removes a repository's policy.
     DeletePolicy { name: String },
+}
+
+/// Whether tags, once set, may be moved.
+#[derive(clap::Args, Debug)]
+pub(super) struct Tags {
+    /// Whether tags, once set, may be moved.
+    #[arg(long, value_enum)]
+    tag_mutability: TagMutability,
+    /// Tags for which it is the other way, with * for any run of characters; up to five times.
+    #[arg(long, value_name = "FILTER")]
+    except: Vec<String>,
+}
+
+/// Whether tags, once set, may be moved.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum TagMutability {
+    /// They may.
+    Mutable,
+    /// They may not.
+    Immutable,
+}
+
+/// Who may pull.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Visibility {
+    /// Whom policies and grants allow.
+    Private,
+    /// Anybody, without credentials too.
+    Public,
+}
+
+impl Tags {
+    fn mode(&self) -> pb::TagMutability {
+        match (self.tag_mutability, self.except.is_empty()) {
+            (TagMutability::Mutable, true) => pb::TagMutability::Mutable,
+            (TagMutability::Immutable, true) => pb::TagMutability::Immutable,
+            (TagMutability::Mutable, false) => pb::TagMutability::MutableWithExclusion,
+            (TagMutability::Immutable, false) => pb::TagMutability::ImmutableWithExclusion,
+        }
+    }
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -115,13 +170,15 @@ impl Repo {
         let (validate_only, request_id) = (session.global.dry_run, session.request_id());
         let mut registry = session.client.registry();
         match self {
-            Self::Create { name, kms_key } => {
+            Self::Create { name, kms_key, tags } => {
                 let request = pb::CreateRepositoryRequest {
                     parent: session.parent().await?,
                     repository_id: name,
                     kms_key_arn: kms_key.unwrap_or_default(),
                     request_id,
                     validate_only,
+                    tag_mutability: tags.as_ref().map_or(pb::TagMutability::Unspecified, Tags::mode).into(),
+                    tag_mutability_exclusion_filters: tags.map_or_else(Vec::new, |tags| tags.except),
                 };
                 let made = registry.create_repository(request).await?.into_inner().repository;
                 show(made.into_iter().collect()).print_one(session.global.output);
@@ -147,6 +204,28 @@ impl Repo {
                 let request =
                     pb::UpdateRepositoryRequest { name, sparse_manifests: wanted.into(), request_id, validate_only };
                 let changed = registry.update_repository(request).await?.into_inner().repository;
+                show(changed.into_iter().collect()).print_one(session.global.output);
+            }
+            Self::SetTagMutability { name, tags } => {
+                let request = pb::PutImageTagMutabilityRequest {
+                    name: session.repository(&name).await?,
+                    tag_mutability: tags.mode().into(),
+                    tag_mutability_exclusion_filters: tags.except,
+                    request_id,
+                    validate_only,
+                };
+                let changed = registry.put_image_tag_mutability(request).await?.into_inner().repository;
+                show(changed.into_iter().collect()).print_one(session.global.output);
+            }
+            Self::SetVisibility { name, visibility } => {
+                let visibility = match visibility {
+                    Visibility::Private => pb::Visibility::Private,
+                    Visibility::Public => pb::Visibility::Public,
+                }
+                .into();
+                let name = session.repository(&name).await?;
+                let request = pb::PutRepositoryVisibilityRequest { name, visibility, request_id, validate_only };
+                let changed = registry.put_repository_visibility(request).await?.into_inner().repository;
                 show(changed.into_iter().collect()).print_one(session.global.output);
             }
             Self::GetPolicy { name } => {
@@ -255,7 +334,7 @@ async fn list(session: &Session) -> Result<()> {
 }
 
 fn show(repositories: Vec<pb::Repository>) -> Rows {
-    let mut rows = Rows::new(&["URI", "ARN", "KMS KEY", "SPARSE MANIFESTS", "CREATED"]);
+    let mut rows = Rows::new(&["URI", "ARN", "KMS KEY", "SPARSE MANIFESTS", "TAGS", "EXCEPT", "VISIBILITY", "CREATED"]);
     for repository in repositories {
         let created = time(repository.create_time.as_ref());
         let sparse = match repository.sparse_manifests() {
@@ -263,11 +342,24 @@ fn show(repositories: Vec<pb::Repository>) -> Rows {
             SparseManifests::Refused => "off",
             SparseManifests::Inherited | SparseManifests::Unspecified => "inherit",
         };
+        let tags = match repository.tag_mutability() {
+            pb::TagMutability::Mutable | pb::TagMutability::MutableWithExclusion => "mutable",
+            pb::TagMutability::Immutable | pb::TagMutability::ImmutableWithExclusion => "immutable",
+            pb::TagMutability::Unspecified => "",
+        };
+        let visibility = match repository.visibility() {
+            pb::Visibility::Public => "public",
+            pb::Visibility::Private | pb::Visibility::Unspecified => "private",
+        };
+        let except = repository.tag_mutability_exclusion_filters;
         rows.push([
             repository.uri.into(),
             repository.arn.into(),
             repository.kms_key_arn.into(),
             sparse.to_owned().into(),
+            tags.to_owned().into(),
+            Value::Array(except.into_iter().map(Value::from).collect()),
+            visibility.to_owned().into(),
             created,
         ]);
     }

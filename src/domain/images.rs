@@ -188,6 +188,7 @@ impl PutImage {
         if before.as_ref().is_some_and(|row| row.digest == digest && row.origin == self.origin) {
             return Ok(None);
         }
+        repository.check_movable(tx, before.as_ref(), &digest).await?;
         // The number of the change that this commits: it grows though the tag, or the whole repository, was deleted.
         let shards = tx.registry(repository.account).await?.map_or(1, |registry| registry.shards);
         let head = tx.stream_head(&streams::registry(repository.account), repository.shard(shards)).await?;
@@ -218,6 +219,7 @@ impl Change for DeleteImage {
     type Out = ();
 
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        repository.check_deletable(tx, &self.reference).await?;
         let gone = match &self.reference {
             Reference::Tag(tag) => tx.tag_delete(repository.uid, tag).await?,
             Reference::Digest(digest) => {
@@ -464,7 +466,7 @@ pub(crate) fn required_blobs(manifest: &Manifest) -> Vec<Digest> {
         .collect()
 }
 
-fn missing(reference: &Reference) -> Error {
+pub(super) fn missing(reference: &Reference) -> Error {
     // SPEC: Amazon ECR user guide, text of MANIFEST_UNKNOWN.
     let (key, value) = match reference {
         Reference::Tag(tag) => ("tag", tag.to_string()),

@@ -12,12 +12,15 @@ pub mod grants;
 pub mod images;
 pub mod keyring;
 pub mod lists;
+pub mod locks;
 pub mod manifest;
 pub mod policies;
+pub mod rates;
 pub mod registries;
 pub mod replication;
 pub mod repositories;
 pub mod sweep;
+mod tags;
 pub mod trust;
 pub mod uploads;
 
@@ -48,6 +51,8 @@ pub struct Settings {
     pub link_lease: Duration,
     /// How long an object that nothing links is kept for those who are reading it.
     pub collect_grace: Duration,
+    /// How many requests a second a caller may make.
+    pub rates: rates::Rates,
     /// Where clients reach this region, as printed in repository addresses.
     pub endpoint: String,
 }
@@ -64,6 +69,7 @@ pub struct App {
     pub(crate) settings: Settings,
     pub(crate) tokens: RwLock<Option<Arc<TokenKeys>>>,
     pub(crate) proofs: ReplayCache,
+    meter: rates::Meter,
     pub(crate) faults: replication::Faults,
     writing: Mutex<HashSet<Uid>>,
     node: OnceLock<Uid>,
@@ -89,6 +95,7 @@ impl App {
             branches,
             root,
             clock,
+            meter: rates::Meter::new(settings.rates),
             settings,
             tokens: RwLock::default(),
             proofs: ReplayCache::default(),

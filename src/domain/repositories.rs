@@ -7,11 +7,20 @@ use crate::authz::policy::Kind;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, NewRepository, Object, Registry, Repository, RepositoryAddress};
-use crate::names::{AccountId, Arn, PageSize, RepositoryRef};
+use crate::names::{AccountId, Arn, PageSize, RepositoryRef, TagMutability};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::registries;
 use crate::store::repositories::{BranchKeyRow, RepositoryRow};
+
+/// What a caller chooses when it makes a repository.
+#[derive(Clone, Debug, Default)]
+pub struct NewRepositorySettings {
+    /// The KMS key; the account's default unless set.
+    pub kms_key: Option<Arn>,
+    /// Whether tags may be moved.
+    pub tag_mutability: TagMutability,
+}
 
 struct CreateRepository {
     row: RepositoryRow,
@@ -35,7 +44,7 @@ impl Change for CreateRepository {
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        self.row.name.as_str().as_bytes().to_vec()
+        format!("{} {}", self.row.name, self.row.tag_mutability).into_bytes()
     }
 }
 
@@ -48,6 +57,7 @@ impl Change for DeleteRepository {
     type Out = ();
 
     async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+        repository.check_removable(tx).await?;
         if !self.force && tx.repository_has_images(repository.uid).await? {
             let text = format!(
                 "The repository with name '{}' in registry with id '{}' cannot be deleted because it still contains images; \
@@ -109,6 +119,42 @@ impl Change for SetSparse {
     }
 }
 
+struct SetMutability {
+    mutability: TagMutability,
+}
+
+impl Change for SetMutability {
+    type Resource = Repository;
+    type Out = RepositoryRow;
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<RepositoryRow> {
+        tx.repository_mutability_set(repository.uid, &self.mutability).await?;
+        Ok(RepositoryRow { tag_mutability: self.mutability.clone(), ..repository.row.clone() })
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        self.mutability.to_string().into_bytes()
+    }
+}
+
+struct SetVisibility {
+    public: bool,
+}
+
+impl Change for SetVisibility {
+    type Resource = Repository;
+    type Out = RepositoryRow;
+
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<RepositoryRow> {
+        tx.repository_public_set(repository.uid, self.public).await?;
+        Ok(RepositoryRow { public: self.public, ..repository.row.clone() })
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        vec![u8::from(self.public)]
+    }
+}
+
 impl Repository {
     /// Whether a manifest may name blobs and manifests that are not here.
     pub(super) async fn takes_sparse_manifests(&self, tx: &mut Tx<'_>) -> Result<bool> {
@@ -134,6 +180,29 @@ impl App {
         self.gate.write(ctx, Op::PutRepositorySettings, &asked, SetSparse { sparse }).await
     }
 
+    /// Chooses whether a repository's tags may be moved.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is no such repository.
+    pub async fn set_tag_mutability(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        mutability: TagMutability,
+    ) -> Result<RepositoryRow> {
+        let asked = RepositoryAddress::whole(address);
+        self.gate.write(ctx, Op::PutImageTagMutability, &asked, SetMutability { mutability }).await
+    }
+
+    /// Chooses whether anybody may pull from a repository, without credentials too.
+    ///
+    /// # Errors
+    /// When the caller may not, or there is no such repository.
+    pub async fn set_visibility(&self, ctx: &Ctx, address: &RepositoryRef, public: bool) -> Result<RepositoryRow> {
+        let asked = RepositoryAddress::whole(address);
+        self.gate.write(ctx, Op::PutRepositoryVisibility, &asked, SetVisibility { public }).await
+    }
+
     /// Makes a repository under the account's key or the one asked for.
     ///
     /// # Errors
@@ -142,7 +211,7 @@ impl App {
         &self,
         ctx: &Ctx,
         address: &RepositoryRef,
-        key: Option<Arn>,
+        new: NewRepositorySettings,
     ) -> Result<RepositoryRow> {
         let asked = RepositoryAddress::whole(address);
         self.gate.look::<NewRepository>(ctx, Op::CreateRepository, &asked).await?;
@@ -158,7 +227,7 @@ impl App {
         let registry = tx.registry(address.account).await?;
         drop(snapshot);
         let default = registry.as_ref().and_then(|registry| registry.kms_key.clone());
-        let key = self.key_for(ctx, address.account, key, default).await?;
+        let key = self.key_for(ctx, address.account, new.kms_key, default).await?;
         let branch = self.new_branch(&key, address).await?;
         let row = RepositoryRow {
             uid: self.clock.uid(),
@@ -167,6 +236,8 @@ impl App {
             kms_key: key,
             branch_version: branch.version,
             sparse_manifests: None,
+            tag_mutability: new.tag_mutability,
+            public: false,
             policy: None,
             created_at: ctx.now,
         };
@@ -267,7 +338,7 @@ impl App {
         if !self.creates_on_push(ctx, address).await? {
             return Err(missing);
         }
-        match self.create_repository(ctx, address, None).await {
+        match self.create_repository(ctx, address, NewRepositorySettings::default()).await {
             Ok(_) => {}
             // Another push made it meanwhile; both go on.
             Err(error) if error.reason == Reason::AlreadyExists => {}

@@ -26,6 +26,8 @@ use std::time::Duration;
 const BEARER_TTL: Duration = Duration::from_secs(3_600);
 /// How long a registry password lasts, as ECR's.
 const REGISTRY_TTL: Duration = Duration::from_secs(12 * 3_600);
+/// How long a scoped registry token lasts.
+const REGISTRY_TOKEN_TTL: Duration = Duration::from_secs(300);
 /// The shortest session.
 const SESSION_MIN: Duration = Duration::from_secs(900);
 /// The session when no duration is asked for.
@@ -39,6 +41,9 @@ const SESSION_POLICIES_MAX: usize = 10;
 
 /// How the audit names somebody who showed what nobody believes.
 const UNPROVEN: &str = "unproven";
+
+/// The bearer token of nobody in particular: it is given to who asks without credentials, and says no more than none.
+const NOBODY: &str = "anonymous";
 
 /// A token with its end.
 #[derive(Debug)]
@@ -188,14 +193,28 @@ impl App {
         allowed: &[Kind],
     ) -> Result<Caller> {
         let (holder, believed) = match shown {
-            Ok(None) => return Ok(Caller::Anonymous),
+            Ok(None) => (None, Ok(Caller::Anonymous)),
+            Ok(Some(text)) if text.expose() == NOBODY => (None, Ok(Caller::Anonymous)),
             Ok(Some(text)) => {
                 let holder = self.token_keys()?.holder(text.expose());
                 (holder, self.caller_of_token(text.expose(), allowed).await)
             }
             Err(error) => (None, Err(error.into())),
         };
-        believed.inspect_err(|error| self.gate.unbelieved(ctx, op, holder.as_deref().unwrap_or(UNPROVEN), error))
+        let caller =
+            believed.map_err(|error| self.unbelieved(ctx, op, holder.as_deref().unwrap_or(UNPROVEN), error))?;
+        self.meter.admit(ctx, &caller)?;
+        Ok(caller)
+    }
+
+    /// What somebody who is not believed is answered: why, which the audit has too, or that it asks too often, which the
+    /// audit has not, so that nobody fills it.
+    fn unbelieved(&self, ctx: &Ctx, op: Op, claimed: &str, error: Error) -> Error {
+        if let Err(throttled) = self.meter.admit_address(ctx) {
+            return throttled;
+        }
+        self.gate.unbelieved(ctx, op, claimed, &error);
+        error
     }
 
     /// What a call without credentials is answered where they are needed; audited.
@@ -222,7 +241,7 @@ impl App {
         let expected = Expected { endpoints, region: &self.settings.region, organization };
         let proven = identity::from_proof(presigned_url, &expected, &self.proofs, self, &keys, ctx.now).await;
         let caller = proven.map_err(|error| {
-            self.gate.unbelieved(ctx, Op::ExchangeToken, &claimed(presigned_url), &error);
+            let error = self.unbelieved(ctx, Op::ExchangeToken, &claimed(presigned_url), error);
             error.with("organization", organization).with("region", &self.settings.region)
         })?;
         let ctx = Ctx { caller, ..ctx.clone() };
@@ -241,20 +260,24 @@ impl App {
         self.token_for(&principal, Kind::Registry, REGISTRY_TTL, ctx.now)
     }
 
-    /// A bearer token for the registry's HTTP surface, within a scope.
+    /// A bearer token for the registry's HTTP surface, within a scope; nobody's says nothing, and opens what is public.
     ///
     /// # Errors
-    /// When the caller is nobody, or the constraints do not fit a token.
+    /// When the constraints do not fit a token.
     pub async fn scoped_token(&self, ctx: &Ctx, scope: Option<Vec<crate::ctx::Scope>>) -> Result<Token> {
+        if matches!(ctx.caller, Caller::Anonymous) {
+            let text = Secret::new(NOBODY.to_owned());
+            return Ok(Token { text, expires_at: ctx.now.plus(REGISTRY_TOKEN_TTL) });
+        }
         let (principal, now) = (self.identified(ctx, Op::ExchangeToken).await?, ctx.now);
         let mut narrowed = Principal::clone(&principal);
-        let mut session = self.session_of(&principal, Duration::from_secs(300), now);
+        let mut session = self.session_of(&principal, REGISTRY_TOKEN_TTL, now);
         session.scope = match (session.scope.take(), scope) {
             (Some(bound), Some(asked)) => Some(asked.into_iter().filter(|entry| bound.contains(entry)).collect()),
             (bound, asked) => asked.or(bound),
         };
         narrowed.session = Some(session);
-        self.token_for(&narrowed, Kind::Registry, Duration::from_secs(300), now)
+        self.token_for(&narrowed, Kind::Registry, REGISTRY_TOKEN_TTL, now)
     }
 
     /// Takes a session of a role.

@@ -6,7 +6,7 @@
 use super::grants;
 use super::resource::{Object, Target, unidentified};
 use crate::authz::context::Context;
-use crate::authz::eval::{self, Attached, Outcome, Policies, Request};
+use crate::authz::eval::{self, Attached, Decision, Outcome, Policies, Request};
 use crate::authz::explain;
 use crate::authz::permit::Allowed;
 use crate::authz::policy::{Document, Kind};
@@ -209,6 +209,10 @@ impl Judge {
     ) -> Result<()> {
         if let Some((repository, _)) = &target.repository {
             self.repository = tx.repository(repository.account, &repository.name).await?;
+            if self.is_public() {
+                let policy = documents.parse(Kind::Resource, &public_policy())?;
+                self.resource.push(("public repository".to_owned(), policy));
+            }
             let policy = self.repository.as_ref().and_then(|row| row.policy.clone());
             self.add(documents, "repository policy", Kind::Resource, policy)?;
         }
@@ -274,7 +278,7 @@ impl Judge {
         let session = self.session.as_deref().map(attach);
         let policies =
             Policies { identity: &identity, resource: &resource, session: session.as_deref(), ..Policies::default() };
-        let decision = eval::evaluate(&request, &policies);
+        let decision = self.evaluate(&request, &policies);
         // To another account's caller a refusal reads the same whether the resource is missing, forbidden or denied:
         // its sentence is made as if there were no policy on the resource.
         let told = if decision.is_allowed() || request.caller.account() == Some(account) {
@@ -296,6 +300,27 @@ impl Judge {
             kind: decision.kind(),
             permit: Allowed::grant((), &decision),
         })
+    }
+
+    /// Decides. Nobody in particular may do what is public and nothing else: a policy that names everybody means
+    /// everybody with an account. What is public a known caller may do too, unless something denies it.
+    fn evaluate<'p>(&self, request: &Request<'_>, policies: &Policies<'p>) -> Decision<'p> {
+        let public = self.is_public() && PUBLIC_ACTIONS.contains(&request.action);
+        let nobody = matches!(request.caller, eval::Caller::Anonymous);
+        if nobody && !public {
+            return eval::evaluate(request, &Policies { resource: &[], ..*policies });
+        }
+        let decision = eval::evaluate(request, policies);
+        if nobody || !public || decision.outcome() != Outcome::ImplicitDeny {
+            return decision;
+        }
+        let anybody = Request { caller: eval::Caller::Anonymous, ..*request };
+        let open = eval::evaluate(&anybody, &Policies { resource: policies.resource, ..Policies::default() });
+        if open.is_allowed() { open } else { decision }
+    }
+
+    fn is_public(&self) -> bool {
+        self.repository.as_ref().is_some_and(|row| row.public)
     }
 
     /// Whether some policy looks at tags, so that what one tag allows another may not.
@@ -406,6 +431,16 @@ fn principal_context(context: &mut Context, principal: &Principal) {
             context.set("aws:SourceIdentity", &**identity);
         }
     }
+}
+
+/// What anybody may do with a public repository: pull, and list what there is to pull.
+const PUBLIC_ACTIONS: [&str; 4] =
+    ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability", "ecr:ListImages"];
+
+fn public_policy() -> String {
+    format!(
+        r#"{{"Version":"2012-10-17","Statement":{{"Sid":"Public","Effect":"Allow","Principal":"*","Action":{PUBLIC_ACTIONS:?},"Resource":"*"}}}}"#
+    )
 }
 
 /// The policy of every key: its account decides, by the policies of its users and roles.

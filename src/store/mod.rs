@@ -16,6 +16,7 @@ mod fault;
 pub mod grants;
 pub mod images;
 mod keyring;
+pub mod locks;
 mod migrate;
 mod nodes;
 mod postgres;

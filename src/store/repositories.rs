@@ -4,7 +4,7 @@ use super::registries::StoredPolicy;
 use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
-use crate::names::{AccountId, Arn, PageSize, Region, RepositoryName, RepositoryRef, Uid};
+use crate::names::{AccountId, Arn, PageSize, Region, RepositoryName, RepositoryRef, TagMutability, Uid};
 
 /// A repository of this region.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -21,6 +21,10 @@ pub struct RepositoryRow {
     pub branch_version: u32,
     /// Whether a manifest may name what is not here; `None` leaves it to the registry.
     pub sparse_manifests: Option<bool>,
+    /// Whether its tags may be moved.
+    pub tag_mutability: TagMutability,
+    /// Whether anybody may pull from it.
+    pub public: bool,
     /// The repository policy.
     pub policy: Option<StoredPolicy>,
     /// When it was made.
@@ -38,6 +42,17 @@ pub struct BranchKeyRow {
     pub wrapped: Vec<u8>,
 }
 
+/// A statement that reads repositories, from its `WHERE` on.
+macro_rules! select_repository {
+    ($where:literal) => {
+        concat!(
+            "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at, ",
+            "sparse_manifests, tag_mutability, is_public FROM repositories ",
+            $where
+        )
+    };
+}
+
 impl Tx<'_> {
     /// A repository by name.
     pub async fn repository(
@@ -45,25 +60,13 @@ impl Tx<'_> {
         account: AccountId,
         name: &RepositoryName,
     ) -> Result<Option<RepositoryRow>, Error> {
-        let row = self
-            .opt(
-                "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at, sparse_manifests \
-                 FROM repositories WHERE account = $1 AND name = $2",
-                args![account, name],
-            )
-            .await?;
+        let row = self.opt(select_repository!("WHERE account = $1 AND name = $2"), args![account, name]).await?;
         row.as_ref().map(repository_row).transpose()
     }
 
     /// A repository by id.
     pub async fn repository_by_uid(&mut self, uid: Uid) -> Result<Option<RepositoryRow>, Error> {
-        let row = self
-            .opt(
-                "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at, sparse_manifests \
-                 FROM repositories WHERE uid = $1",
-                args![uid],
-            )
-            .await?;
+        let row = self.opt(select_repository!("WHERE uid = $1"), args![uid]).await?;
         row.as_ref().map(repository_row).transpose()
     }
 
@@ -76,8 +79,7 @@ impl Tx<'_> {
     ) -> Result<Vec<RepositoryRow>, Error> {
         let rows = self
             .all(
-                "SELECT uid, account, name, kms_key, branch_version, policy, policy_bindings, created_at, sparse_manifests \
-                 FROM repositories WHERE account = $1 AND name > $2 ORDER BY name LIMIT $3",
+                select_repository!("WHERE account = $1 AND name > $2 ORDER BY name LIMIT $3"),
                 args![account, after, size.rows()],
             )
             .await?;
@@ -93,7 +95,7 @@ impl Tx<'_> {
         let new = self
             .execute(
                 "INSERT INTO repositories (uid, account, name, kms_key, branch_version, created_at, \
-                 sparse_manifests) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (account, name) DO NOTHING",
+                 sparse_manifests, tag_mutability, is_public) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (account, name) DO NOTHING",
                 args![
                     repository.uid,
                     repository.account,
@@ -101,7 +103,9 @@ impl Tx<'_> {
                     &repository.kms_key,
                     repository.branch_version,
                     repository.created_at,
-                    repository.sparse_manifests
+                    repository.sparse_manifests,
+                    &repository.tag_mutability,
+                    repository.public
                 ],
             )
             .await?;
@@ -155,6 +159,20 @@ impl Tx<'_> {
         Ok(())
     }
 
+    pub(crate) async fn repository_mutability_set(
+        &mut self,
+        uid: Uid,
+        mutability: &TagMutability,
+    ) -> Result<(), Error> {
+        self.execute("UPDATE repositories SET tag_mutability = $2 WHERE uid = $1", args![uid, mutability]).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn repository_public_set(&mut self, uid: Uid, public: bool) -> Result<(), Error> {
+        self.execute("UPDATE repositories SET is_public = $2 WHERE uid = $1", args![uid, public]).await?;
+        Ok(())
+    }
+
     /// A branch key of a repository.
     pub async fn branch_key(&mut self, repository: Uid, version: u32) -> Result<Option<BranchKeyRow>, Error> {
         let row = self
@@ -177,6 +195,8 @@ fn repository_row(row: &Row) -> Result<RepositoryRow, Error> {
         policy: StoredPolicy::read(row.get(5)?, row.get(6)?)?,
         created_at: row.get(7)?,
         sparse_manifests: row.get(8)?,
+        tag_mutability: row.get(9)?,
+        public: row.get(10)?,
     })
 }
 

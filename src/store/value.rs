@@ -7,7 +7,7 @@ use super::error::{Error, Kind};
 use crate::clock::Timestamp;
 use crate::names::{
     AccountId, Arn, Digest, MediaType, PrincipalKind, Profile, Region, RepositoryName, RoleName, SessionName, Tag,
-    TagPattern, Uid, UserName,
+    TagMutability, TagPattern, Uid, UserName,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -97,6 +97,7 @@ stored_as_text!(
     RoleName,
     SessionName,
     Tag,
+    TagMutability,
     TagPattern,
     UserName
 );

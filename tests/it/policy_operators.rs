@@ -6,6 +6,7 @@ use crate::tenants::{allow, repository, user};
 use serde_json::{Value, json};
 use transship::authz::eval::Outcome;
 use transship::ctx::Ctx;
+use transship::domain::repositories::NewRepositorySettings;
 use transship::names::{PrincipalName, Tag};
 
 /// A user whose one policy changes, and who asks to pull `app:v1`.
@@ -42,7 +43,11 @@ async fn an_operator_in_a_stored_policy_decides_as_its_name_says() {
     let region = Region::start().await;
     let name = user(&region, "dev", "eva", &allow(&["ecr:BatchGetImage"], "*")).await;
     let mut admin = region.admin("dev").await;
-    region.app().create_repository(&admin, &repository(&region, "dev", "app"), None).await.unwrap();
+    region
+        .app()
+        .create_repository(&admin, &repository(&region, "dev", "app"), NewRepositorySettings::default())
+        .await
+        .unwrap();
     admin.source_ip = Some("203.0.113.7".parse().unwrap());
     let (account, now) = (region.account("dev").to_string(), admin.now.to_string());
     let (own, other) = (name.arn().to_string(), format!("arn:aws:iam::{account}:role/*"));

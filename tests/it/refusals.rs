@@ -166,7 +166,10 @@ async fn every_route_of_the_registry_refuses_who_may_not_call_it_and_changes_not
             let expected = match (name, parsed(call)) {
                 // Nobody is let into what is not offered; the foreign caller may ask about itself.
                 ("nobody" | "a foreign account", Call::Catalog) => StatusCode::METHOD_NOT_ALLOWED,
-                ("a foreign account", Call::Ping | Call::Token { .. }) => StatusCode::OK,
+                // The token of nobody opens what is public.
+                ("nobody", Call::Token { .. }) | ("a foreign account", Call::Ping | Call::Token { .. }) => {
+                    StatusCode::OK
+                }
                 ("a foreign account", Call::Repository(..)) => StatusCode::FORBIDDEN,
                 (_, Call::Ping | Call::Token { .. } | Call::Catalog | Call::Repository(..)) => StatusCode::UNAUTHORIZED,
             };
@@ -185,9 +188,9 @@ async fn every_route_of_the_registry_refuses_who_may_not_call_it_and_changes_not
     an_upload_that_may_be_written_and_not_finished(&region).await;
     crate::operations::denied(&region, "prod", "refused-oci.txt").await;
     let holder = format!("arn:aws:iam::{}:user/admin", region.account("dev"));
-    // A client without credentials asks for a challenge first, and that is no refusal; who closes an upload is first
-    // asked whether it may add to it.
-    let but = ["GetCallerIdentity", "CompleteLayerUpload"];
+    // A client without credentials asks for a challenge and the token of nobody first, and that is no refusal; who closes
+    // an upload is first asked whether it may add to it.
+    let but = ["GetCallerIdentity", "ExchangeToken", "CompleteLayerUpload"];
     crate::operations::unbelieved(&region, "refused-oci.txt", &but, &["anonymous".into()]).await;
     crate::operations::unbelieved(&region, "refused-oci.txt", &[], &["unproven".into(), holder]).await;
     for call in &calls {
@@ -434,6 +437,19 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
         sparse_manifests: pb::SparseManifests::Accepted.into(),
         ..Default::default()
     };
+    let tags = pb::PutImageTagMutabilityRequest {
+        name: app.clone(),
+        tag_mutability: pb::TagMutability::Mutable.into(),
+        ..Default::default()
+    };
+    let visible = pb::PutRepositoryVisibilityRequest {
+        name: app.clone(),
+        visibility: pb::Visibility::Private.into(),
+        ..Default::default()
+    };
+    let lock = pb::CreateLockRequest { parent: app.clone(), reference: "v1".into(), ..Default::default() };
+    let locks = pb::ListLocksRequest { parent: app.clone(), ..Default::default() };
+    let unlock = pb::DeleteLockRequest { parent: app.clone(), reference: "v1".into(), ..Default::default() };
     let set = pb::SetRepositoryPolicyRequest { name: app.clone(), policy: policy.clone(), ..Default::default() };
     let put = pb::PutRegistryPolicyRequest { parent: parent.clone(), policy, ..Default::default() };
     let settings = pb::RegistrySettings {
@@ -452,6 +468,11 @@ fn registry_calls(parent: &str) -> Vec<GrpcCall> {
             &pb::ListRepositoriesRequest { parent: of(&parent), ..Default::default() },
         ),
         call("registry.v1.RegistryService/UpdateRepository", &sparse),
+        call("registry.v1.RegistryService/PutImageTagMutability", &tags),
+        call("registry.v1.RegistryService/PutRepositoryVisibility", &visible),
+        call("registry.v1.LockService/CreateLock", &lock),
+        call("registry.v1.LockService/ListLocks", &locks),
+        call("registry.v1.LockService/DeleteLock", &unlock),
         call("registry.v1.RegistryService/GetRepositoryPolicy", &pb::GetRepositoryPolicyRequest { name: of(&app) }),
         call("registry.v1.RegistryService/SetRepositoryPolicy", &set),
         call(

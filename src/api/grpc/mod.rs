@@ -5,6 +5,7 @@
 mod asking;
 mod identity;
 mod keys;
+mod locks;
 mod names;
 mod registry;
 mod replication;
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::identity::Endpoint;
 use crate::pb::identity::identity_service_server::IdentityServiceServer;
 use crate::pb::keys::key_service_server::KeyServiceServer;
+use crate::pb::registry::lock_service_server::LockServiceServer;
 use crate::pb::registry::registry_service_server::RegistryServiceServer;
 use crate::pb::replication::replication_service_server::ReplicationServiceServer;
 use crate::pb::sharing::sharing_service_server::SharingServiceServer;
@@ -59,6 +61,7 @@ pub async fn routes(app: Arc<App>, endpoints: Vec<Endpoint>) -> Result<Routes> {
     Ok(Routes::new(bounded!(TrustServiceServer))
         .add_service(bounded!(IdentityServiceServer))
         .add_service(bounded!(RegistryServiceServer))
+        .add_service(bounded!(LockServiceServer))
         .add_service(bounded!(SharingServiceServer))
         .add_service(bounded!(ReplicationServiceServer))
         .add_service(bounded!(KeyServiceServer))

@@ -5,13 +5,14 @@ use super::names::Field;
 use super::{Services, names};
 use crate::domain::images::{Listed, Reference};
 use crate::domain::registries::NewSettings;
+use crate::domain::repositories::NewRepositorySettings;
 use crate::error::{Error, Result};
-use crate::names::{AccountId, Arn, Digest, Profile, RepositoryName, RepositoryRef, Tag};
+use crate::names::{AccountId, Arn, Digest, Profile, RepositoryName, RepositoryRef, Tag, TagFilter, TagMutability};
 use crate::ops::Op;
 use crate::pb::registry as pb;
-use crate::pb::registry::SparseManifests;
 use crate::pb::registry::registry_service_server::RegistryService;
 use crate::pb::registry::registry_settings::{CreateOnPush, Profile as ProfileName};
+use crate::pb::registry::{SparseManifests, Visibility};
 use crate::store::registries::Settings;
 use crate::store::repositories::RepositoryRow;
 use tonic::{Request, Response, Status};
@@ -28,13 +29,18 @@ impl RegistryService for Services {
                 region: self.app.settings().region.clone(),
                 name: RepositoryName::parse(&message.repository_id).of("repository_id")?,
             };
-            let key = Some(message.kms_key_arn.as_str())
+            let kms_key = Some(message.kms_key_arn.as_str())
                 .filter(|key| !key.is_empty())
                 .map(Arn::parse)
                 .transpose()
                 .of("kms_key_arn")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
-            let row = self.app.create_repository(&ctx, &address, key).await?;
+            let tag_mutability = match message.tag_mutability() {
+                pb::TagMutability::Unspecified => TagMutability::default(),
+                mode => mutability(mode, &message.tag_mutability_exclusion_filters)?,
+            };
+            let new = NewRepositorySettings { kms_key, tag_mutability };
+            let row = self.app.create_repository(&ctx, &address, new).await?;
             Ok(pb::CreateRepositoryResponse { repository: Some(self.repository(row)) })
         })
         .await
@@ -97,6 +103,38 @@ impl RegistryService for Services {
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let row = self.app.set_sparse_manifests(&ctx, &address, sparse).await?;
             Ok(pb::UpdateRepositoryResponse { repository: Some(self.repository(row)) })
+        })
+        .await
+    }
+
+    async fn put_image_tag_mutability(
+        &self,
+        request: Request<pb::PutImageTagMutabilityRequest>,
+    ) -> Result<Response<pb::PutImageTagMutabilityResponse>, Status> {
+        self.known(Op::PutImageTagMutability, request, async |ctx, message: pb::PutImageTagMutabilityRequest| {
+            let address = self.named(&message.name).of("name")?;
+            let wanted = mutability(message.tag_mutability(), &message.tag_mutability_exclusion_filters)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let row = self.app.set_tag_mutability(&ctx, &address, wanted).await?;
+            Ok(pb::PutImageTagMutabilityResponse { repository: Some(self.repository(row)) })
+        })
+        .await
+    }
+
+    async fn put_repository_visibility(
+        &self,
+        request: Request<pb::PutRepositoryVisibilityRequest>,
+    ) -> Result<Response<pb::PutRepositoryVisibilityResponse>, Status> {
+        self.known(Op::PutRepositoryVisibility, request, async |ctx, message: pb::PutRepositoryVisibilityRequest| {
+            let address = self.named(&message.name).of("name")?;
+            let public = match message.visibility() {
+                Visibility::Private => false,
+                Visibility::Public => true,
+                Visibility::Unspecified => return Err(Error::invalid("visibility", "PRIVATE or PUBLIC")),
+            };
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let row = self.app.set_visibility(&ctx, &address, public).await?;
+            Ok(pb::PutRepositoryVisibilityResponse { repository: Some(self.repository(row)) })
         })
         .await
     }
@@ -244,7 +282,7 @@ impl RegistryService for Services {
 }
 
 impl Services {
-    fn named(&self, name: &str) -> Result<RepositoryRef> {
+    pub(super) fn named(&self, name: &str) -> Result<RepositoryRef> {
         names::repository(name, &self.app.settings().region)
     }
 
@@ -259,9 +297,25 @@ impl Services {
             kms_key_arn: names::of_key(&row.kms_key),
             create_time: Some(names::time(row.created_at)),
             sparse_manifests: sparse(row.sparse_manifests).into(),
+            tag_mutability: mode(&row.tag_mutability).into(),
+            tag_mutability_exclusion_filters: row.tag_mutability.filters().iter().map(ToString::to_string).collect(),
+            visibility: if row.public { Visibility::Public } else { Visibility::Private }.into(),
             arn: row.into_address(&settings.region).arn().to_string(),
         }
     }
+}
+
+/// The words of the contract are Amazon ECR's after this.
+const MUTABILITY: &str = "TAG_MUTABILITY_";
+
+fn mode(mutability: &TagMutability) -> pb::TagMutability {
+    pb::TagMutability::from_str_name(&format!("{MUTABILITY}{}", mutability.mode())).unwrap_or_default()
+}
+
+fn mutability(mode: pb::TagMutability, filters: &[String]) -> Result<TagMutability> {
+    let filters = filters.iter().map(|filter| TagFilter::parse(filter)).collect::<Result<Vec<_>, _>>();
+    let filters = filters.of("tag_mutability_exclusion_filters")?;
+    TagMutability::new(mode.as_str_name().trim_start_matches(MUTABILITY), filters).of("tag_mutability")
 }
 
 fn settings(account: AccountId, chosen: Settings) -> pb::RegistrySettings {

@@ -62,6 +62,7 @@ pub fn code(reason: Reason) -> Code {
         Reason::AlreadyExists => Code::AlreadyExists,
         Reason::RepositoryNotEmpty
         | Reason::TagImmutable
+        | Reason::Locked
         | Reason::TagConflict
         | Reason::NotHomeRegion
         | Reason::WrongRegion

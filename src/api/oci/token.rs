@@ -1,19 +1,17 @@
-//! The token service beside the registry: a scoped bearer token for who can already prove itself.
+//! The token service beside the registry: a scoped bearer token for who can already prove itself, and for who shows
+//! nothing the token of nobody, with which clients pull what is public.
 //!
 //! SPEC: Docker registry token specification; the scope is an upper bound, permissions are judged at every use.
 
 use crate::api::body::{self, Body};
-use crate::ctx::{Caller, Ctx, Scope};
+use crate::ctx::{Ctx, Scope};
 use crate::domain::App;
 use crate::error::Result;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 
 pub(super) async fn answer(app: &App, ctx: &Ctx, scopes: &[Scope]) -> Result<Response<Body>> {
-    let token = app.scoped_token(ctx, Some(scopes.to_vec())).await.map_err(|error| match ctx.caller {
-        Caller::Anonymous => super::log_in(),
-        Caller::Principal(_) | Caller::Replication { .. } | Caller::System(_) => error,
-    })?;
+    let token = app.scoped_token(ctx, Some(scopes.to_vec())).await?;
     let document = serde_json::json!({
         "token": token.text.expose(),
         "access_token": token.text.expose(),

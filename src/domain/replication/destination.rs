@@ -11,6 +11,7 @@ use crate::ctx::{Caller, Ctx, Mutation};
 use crate::domain::App;
 use crate::domain::images::SealedManifest;
 use crate::domain::manifest::{Manifest, RawManifest};
+use crate::domain::repositories::NewRepositorySettings;
 use crate::domain::uploads::{REPLICATION, principal};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress, View};
@@ -123,7 +124,8 @@ impl ApplyImage {
                 Err(Error::new(Reason::TagConflict, text).with("tag", tag))
             }
             Some(row) if row.origin == self.origin && row.version >= *version => Ok(()),
-            Some(_) | None => {
+            before => {
+                repository.check_movable(tx, before.as_ref(), &digest).await.map_err(conflict)?;
                 let row = TagRow { tag: tag.clone(), digest, version: *version, origin: self.origin.clone() };
                 Ok(tx.tag_put(repository.uid, &row, self.now).await?)
             }
@@ -226,7 +228,7 @@ impl App {
             Err(error) if error.reason == Reason::RepositoryNotFound => {}
             found => return found,
         }
-        match self.create_repository(ctx, &address, None).await {
+        match self.create_repository(ctx, &address, NewRepositorySettings::default()).await {
             Ok(_) => {}
             Err(error) if error.reason == Reason::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -399,6 +401,14 @@ fn raw(sent: &super::SentManifest) -> Result<RawManifest> {
             _ => error,
         }
     })
+}
+
+/// A tag that is immutable or locked here is in conflict with a move at its source; the image does not come without it.
+fn conflict(error: Error) -> Error {
+    match error.reason {
+        Reason::TagImmutable | Reason::Locked => Error { reason: Reason::TagConflict, ..error },
+        _ => error,
+    }
 }
 
 fn fenced() -> Error {

@@ -3,6 +3,7 @@
 use super::super::blobs::{BlobRow, LinkRow, WrappedKey};
 use super::super::claims::ClaimRow;
 use super::super::images::{EdgeKind, ManifestRow, ReferrerRow, TagRow};
+use super::super::locks::{LockRow, Protected};
 use super::super::registries::{Registry, Settings, StoredPolicy};
 use super::super::repositories::{BranchKeyRow, RepositoryRow};
 use super::super::uploads::{Progress, UploadRow};
@@ -10,7 +11,7 @@ use super::super::{Done, Error, Store, Tx};
 use super::nouns::{account, at, commit, key_arn, once, page, uid};
 use super::{Case, cases};
 use crate::clock::Clock;
-use crate::names::{AccountId, Algorithm, Digest, MediaType, Profile, RepositoryName, Tag};
+use crate::names::{AccountId, Algorithm, Digest, MediaType, Profile, RepositoryName, Tag, TagMutability};
 use std::collections::BTreeMap;
 
 pub(super) const CASES: &[Case] = cases![
@@ -20,6 +21,7 @@ pub(super) const CASES: &[Case] = cases![
     images_have_edges_tags_and_the_tags_that_reach_them,
     uploads_move_forward_only_from_where_they_are,
     claims_stand_for_their_principal_until_they_end,
+    locks_keep_what_they_are_on_and_what_it_needs,
 ];
 
 fn wrapped() -> WrappedKey {
@@ -34,6 +36,8 @@ async fn repository(store: &Store, seed: u64) -> RepositoryRow {
         kms_key: key_arn(seed),
         branch_version: 1,
         sparse_manifests: None,
+        tag_mutability: TagMutability::Immutable,
+        public: false,
         policy: None,
         created_at: at(1),
     };
@@ -55,11 +59,15 @@ async fn registries_and_repositories_keep_policies_and_keys(store: &Store) {
     let policy = StoredPolicy { text: "{}".to_owned(), bindings: BTreeMap::from([("a".to_owned(), "b".to_owned())]) };
     let (kept, id, owner) = (policy.clone(), row.uid, row.account);
     let chosen = Settings { create_on_push: true, sparse_manifests: true, profile: Profile::Ecr };
+    let tag_mutability = TagMutability::parse("MUTABLE_WITH_EXCLUSION v* release").unwrap();
+    let except = tag_mutability.clone();
     commit!(store, |tx| {
         tx.repository_policy_set(id, Some(&kept)).await?;
         tx.registry_policy_set(owner, Some(&kept)).await?;
         tx.registry_settings_set(owner, &chosen).await?;
         tx.repository_sparse_set(id, Some(true)).await?;
+        tx.repository_mutability_set(id, &except).await?;
+        tx.repository_public_set(id, true).await?;
         tx.registry_key_set(owner, &key_arn(20)).await?;
         tx.registry_key_set(owner, &key_arn(21)).await?;
     });
@@ -69,7 +77,14 @@ async fn registries_and_repositories_keep_policies_and_keys(store: &Store) {
     assert_eq!((registry.settings, registry.kms_key.clone()), (chosen, Some(key_arn(20))));
     assert_eq!(registry.policy.as_ref(), Some(&policy));
     let found = tx.repository(owner, &row.name).await.unwrap().unwrap();
-    assert_eq!(found, RepositoryRow { policy: Some(policy), sparse_manifests: Some(true), ..row.clone() });
+    let expected = RepositoryRow {
+        policy: Some(policy),
+        sparse_manifests: Some(true),
+        tag_mutability,
+        public: true,
+        ..row.clone()
+    };
+    assert_eq!(found, expected);
     assert_eq!(tx.repository_by_uid(row.uid).await.unwrap(), Some(found.clone()));
     assert_eq!(tx.repository_list(owner, "", page()).await.unwrap(), [found]);
     assert_eq!(tx.branch_key(row.uid, 1).await.unwrap().unwrap().wrapped, vec![9; 40]);
@@ -266,6 +281,51 @@ async fn images_have_edges_tags_and_the_tags_that_reach_them(store: &Store) {
     assert_eq!(deleted, (true, false, true));
     let mut snapshot = store.snapshot().await.unwrap();
     assert_eq!(snapshot.tx().tag_list(row.uid, "", 10).await.unwrap(), []);
+}
+
+async fn locks_keep_what_they_are_on_and_what_it_needs(store: &Store) {
+    let row = repository(store, 45).await;
+    let (child, index) = (manifest(&row, "child", None), manifest(&row, "index", None));
+    let tag = Tag::parse("v1").unwrap();
+    let mark = TagRow { tag: tag.clone(), digest: index.digest, version: 1, origin: "here".to_owned() };
+    let lock = |object| LockRow { object, reason: "why".to_owned(), creator: "who".to_owned(), created_at: at(3) };
+    let locks = [Protected::Repository, Protected::Digest(index.digest), Protected::Tag(tag.clone())].map(lock);
+    let (id, kept) = (row.uid, (child.clone(), index.clone()));
+    commit!(store, |tx| {
+        tx.manifest_insert(&kept.0, &[]).await?;
+        tx.manifest_insert(&kept.1, &[(EdgeKind::Child, kept.0.digest)]).await?;
+        tx.tag_put(id, &mark, at(1)).await?;
+    });
+    for lock in &locks {
+        let mut snapshot = store.snapshot().await.unwrap();
+        assert_eq!(snapshot.tx().lock_reaching_manifest(id, &child.digest).await.unwrap(), None);
+        drop(snapshot);
+        let new = lock.clone();
+        let set = commit!(store, |tx| { (tx.lock_insert(id, &new).await?, tx.lock_insert(id, &new).await?) });
+        assert_eq!(set, (true, false), "an object has one lock");
+        let mut snapshot = store.snapshot().await.unwrap();
+        let mut tx = snapshot.tx();
+        for kept in [&child, &index] {
+            assert_eq!(tx.lock_reaching_manifest(id, &kept.digest).await.unwrap().as_ref(), Some(lock));
+        }
+        assert_eq!(tx.lock_list(id, None, 9).await.unwrap(), std::slice::from_ref(lock));
+        let own = |object: &Protected| (lock.object == *object).then(|| lock.clone());
+        assert_eq!(tx.lock_of_tag(id, &tag).await.unwrap(), own(&Protected::Tag(tag.clone())));
+        assert_eq!(tx.lock_of_repository(id).await.unwrap(), own(&Protected::Repository));
+        drop(snapshot);
+        let object = lock.object.clone();
+        let ended = commit!(store, |tx| { (tx.lock_delete(id, &object).await?, tx.lock_delete(id, &object).await?) });
+        assert_eq!(ended, (true, false));
+    }
+    let all = locks.clone();
+    commit!(store, |tx| {
+        for lock in &all {
+            tx.lock_insert(id, lock).await?;
+        }
+    });
+    let mut snapshot = store.snapshot().await.unwrap();
+    let rest = snapshot.tx().lock_list(id, Some(""), 1).await.unwrap();
+    assert_eq!(rest, locks[1..2], "after the repository's own comes the digest's");
 }
 
 async fn referrers_are_listed_by_type_and_in_pages(tx: &mut Tx<'_>, subject: &ManifestRow, referrer: &ManifestRow) {
