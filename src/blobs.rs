@@ -5,6 +5,7 @@
 
 mod bucket;
 mod disk;
+mod shares;
 
 use crate::error::{Error, Reason, Result};
 use crate::keys::{Chunk, Opener, Part, Plan, Sealer, Sealing};
@@ -12,6 +13,7 @@ use crate::names::{AccountId, Digest, Uid};
 pub use bucket::Bucket;
 use bytes::{Bytes, BytesMut};
 pub use disk::Disk;
+use shares::{Shares, Turn};
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -69,6 +71,13 @@ impl BlobStore {
         }
     }
 
+    fn shares(&self) -> &Shares {
+        match self {
+            Self::Disk(disk) => disk.shares(),
+            Self::Bucket(bucket) => bucket.shares(),
+        }
+    }
+
     /// Whether several nodes may serve these objects.
     #[must_use]
     pub fn is_shared(&self) -> bool {
@@ -83,9 +92,19 @@ impl BlobStore {
         let durable: u64 = parts.iter().map(Part::cipher_len).sum();
         let sink = match self.clone() {
             Self::Disk(disk) => blocking(move || disk.append(account, uid, durable).map(Sink::File)).await?,
-            Self::Bucket(bucket) => Sink::Part { bucket, account, uid, room: None },
+            Self::Bucket(bucket) => Sink::Part { bucket, account, uid },
         };
-        Ok(Writer { sink, sealer, sealed: Vec::new(), parts: parts.to_vec(), part_open: false })
+        let shares = self.shares().clone();
+        Ok(Writer {
+            sink,
+            sealer,
+            account,
+            shares,
+            turn: None,
+            sealed: Vec::new(),
+            parts: parts.to_vec(),
+            part_open: false,
+        })
     }
 
     /// Ends a written object and turns it into a verified one: compares the digest, then makes all of it durable. An
@@ -105,6 +124,7 @@ impl BlobStore {
         if let (Sink::Part { .. }, Some(last)) = (&writer.sink, last) {
             last.sync().await?;
         }
+        writer.ready().await?;
         blocking(move || {
             let (sink, parts) = (writer.sink, std::mem::take(&mut writer.parts));
             let sealing = writer.sealer.finish_as(claimed.algorithm(), |chunk| sink.read_back(&parts, chunk))?;
@@ -130,7 +150,7 @@ impl BlobStore {
             Self::Disk(disk) => Source::File(Arc::new(blocking(move || disk.reader(account, uid)).await?)),
             Self::Bucket(bucket) => Source::Parts { bucket, account, uid },
         };
-        Ok(Reader { source, opener: Arc::new(opener) })
+        Ok(Reader { source, account, shares: self.shares().clone(), opener: Arc::new(opener) })
     }
 
     /// Removes an object; one that is not there is no error.
@@ -160,6 +180,10 @@ impl BlobStore {
 pub struct Writer {
     sink: Sink,
     sealer: Sealer,
+    account: AccountId,
+    shares: Shares,
+    /// To write a batch to the disk, or to fill a part for a bucket.
+    turn: Option<Turn>,
     sealed: Vec<u8>,
     parts: Vec<Part>,
     part_open: bool,
@@ -168,7 +192,7 @@ pub struct Writer {
 /// Where sealed bytes go: into the file as they come, or into memory until a part is whole.
 enum Sink {
     File(disk::Appending),
-    Part { bucket: Bucket, account: AccountId, uid: Uid, room: Option<bucket::Room> },
+    Part { bucket: Bucket, account: AccountId, uid: Uid },
 }
 
 impl Sink {
@@ -176,7 +200,7 @@ impl Sink {
     fn read_back(&self, parts: &[Part], chunk: &Chunk) -> Result<BytesMut> {
         match self {
             Self::File(file) => read_exact(file.file(), chunk),
-            Self::Part { bucket, account, uid, .. } => {
+            Self::Part { bucket, account, uid } => {
                 let part = parts.get(chunk.part() as usize).ok_or_else(|| Error::internal("a chunk of no part"))?;
                 let name = bucket::name(*account, *uid, chunk.part(), &part.header);
                 tokio::runtime::Handle::current()
@@ -199,7 +223,7 @@ pub struct Unsynced {
 
 enum Pending {
     File(disk::Appending),
-    Part { bucket: Bucket, name: object_store::path::Path, sealed: Bytes, room: Option<bucket::Room> },
+    Part { bucket: Bucket, name: object_store::path::Path, sealed: Bytes, turn: Option<Turn> },
 }
 
 impl Unsynced {
@@ -210,9 +234,9 @@ impl Unsynced {
     pub async fn sync(self) -> Result<(Vec<Part>, u64, Vec<u8>)> {
         match self.bytes {
             Pending::File(file) => blocking(move || file.sync()).await?,
-            Pending::Part { bucket, name, sealed, room } => {
+            Pending::Part { bucket, name, sealed, turn } => {
                 bucket.put(&name, sealed).await?;
-                drop(room);
+                drop(turn);
             }
         }
         Ok((self.parts, self.size, self.hash_state))
@@ -226,15 +250,14 @@ impl Writer {
         self.sealer.total_len()
     }
 
-    /// Waits until there is memory for the part that is written next; to be awaited before each write.
+    /// Waits for a turn of the account: at the disk, or for the memory of the next part. To be awaited before each write,
+    /// and before the end.
     ///
     /// # Errors
     /// When the store is closed.
     pub async fn ready(&mut self) -> Result<()> {
-        if let Sink::Part { bucket, room, .. } = &mut self.sink
-            && room.is_none()
-        {
-            *room = Some(bucket.room().await?);
+        if self.turn.is_none() {
+            self.turn = Some(self.shares.turn(self.account).await?);
         }
         Ok(())
     }
@@ -253,7 +276,11 @@ impl Writer {
             Sink::File(_) => disk::PART_BYTES,
             Sink::Part { .. } => bucket::PART_BYTES,
         };
-        if u64::from(self.sealer.part_len()) >= full { self.end_part().map(Some) } else { Ok(None) }
+        let ended = if u64::from(self.sealer.part_len()) >= full { self.end_part().map(Some) } else { Ok(None) };
+        if matches!(self.sink, Sink::File(_)) {
+            self.turn = None;
+        }
+        ended
     }
 
     /// Ends the open part, if there is one; an object without any part gets an empty one. Blocking.
@@ -284,11 +311,11 @@ impl Writer {
         self.flush()?;
         let bytes = match &mut self.sink {
             Sink::File(file) => Pending::File(file.again()?),
-            Sink::Part { bucket, account, uid, room } => Pending::Part {
+            Sink::Part { bucket, account, uid } => Pending::Part {
                 bucket: bucket.clone(),
                 name: bucket::name(*account, *uid, number, &part.header),
                 sealed: std::mem::take(&mut self.sealed).into(),
-                room: room.take(),
+                turn: self.turn.take(),
             },
         };
         let (parts, size) = (self.parts.clone(), self.sealer.total_len());
@@ -308,6 +335,8 @@ impl Writer {
 #[derive(Clone)]
 pub struct Reader {
     source: Source,
+    account: AccountId,
+    shares: Shares,
     opener: Arc<Opener>,
 }
 
@@ -346,7 +375,12 @@ impl Reading {
         let opener = self.reader.opener.clone();
         let source = self.reader.source.clone();
         let pieces = match source {
-            Source::File(file) => blocking(move || Ok(opener.open_chunk(&chunk, read_exact(&file, &chunk)?)?)).await?,
+            Source::File(file) => {
+                let turn = self.reader.shares.turn(self.reader.account).await?;
+                let opened = blocking(move || Ok(opener.open_chunk(&chunk, read_exact(&file, &chunk)?)?)).await;
+                drop(turn);
+                opened?
+            }
             Source::Parts { bucket, account, uid } => {
                 let sealed = self.fetch(&bucket, account, uid, ahead, &chunk).await?;
                 blocking(move || Ok(opener.open_chunk(&chunk, sealed)?)).await?

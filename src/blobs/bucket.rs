@@ -4,6 +4,7 @@
 //! committed, with no multipart upload to keep or to clear away (ADR 0015). The name has eight bytes of the part's header
 //! in it: a slow PUT of a part that was given up can never overwrite the one that took its place.
 
+use super::shares::Shares;
 use crate::error::{Error, Reason, Result};
 use crate::keys::Header;
 use crate::names::{AccountId, Uid};
@@ -16,7 +17,6 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Plaintext bytes of a part: what a cut connection costs at most, and what each upload holds in memory.
@@ -33,27 +33,23 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     place: Uid,
-    buffers: Arc<Semaphore>,
+    shares: Shares,
 }
-
-/// The right to hold a part in memory.
-#[derive(Debug)]
-pub(super) struct Room(#[expect(dead_code, reason = "held, and given back on drop")] OwnedSemaphorePermit);
 
 impl Bucket {
     /// Objects in a store, which has the id `place` wherever it is reached from.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, place: Uid) -> Self {
-        Self { store, place, buffers: Arc::new(Semaphore::new(PART_BUFFERS)) }
+        Self { store, place, shares: Shares::new(PART_BUFFERS) }
     }
 
     pub(super) fn place(&self) -> Uid {
         self.place
     }
 
-    /// Waits for room for a part; whoever waits does not read from its socket.
-    pub(super) async fn room(&self) -> Result<Room> {
-        self.buffers.clone().acquire_owned().await.map(Room).map_err(Error::internal)
+    /// The memory for parts; whoever waits for it does not read from its socket.
+    pub(super) fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     pub(super) async fn put(&self, name: &Path, sealed: Bytes) -> Result<()> {

@@ -4,6 +4,7 @@
 //! durable part is cut off when the upload goes on.
 
 use super::blocking;
+use super::shares::Shares;
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Uid};
 use std::fs::{File, OpenOptions};
@@ -14,10 +15,15 @@ use std::sync::Arc;
 /// Plaintext bytes of a part: what a cut connection or a crash costs at most.
 pub(super) const PART_BYTES: u64 = 32 << 20;
 
+/// Batches that are hashed, sealed and written, or read and opened, at once: enough for the cores and a queue of the
+/// disk, few enough that a waiting tenant's turn comes soon.
+const TURNS: usize = 32;
+
 /// A folder of objects.
 #[derive(Clone, Debug)]
 pub struct Disk {
     root: Arc<Path>,
+    shares: Shares,
 }
 
 impl Disk {
@@ -29,7 +35,12 @@ impl Disk {
         std::fs::create_dir_all(root)
             .and_then(|()| sync_folder(root))
             .map_err(|e| at(root, "make the blob folder", &e))?;
-        Ok(Self { root: root.into() })
+        Ok(Self { root: root.into(), shares: Shares::new(TURNS) })
+    }
+
+    /// The turns at the disk.
+    pub(super) fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// Where an object lies.

@@ -17,8 +17,12 @@ pub(super) enum Repo {
         /// Its KMS key; the account's default unless given.
         #[arg(long, value_name = "ARN")]
         kms_key: Option<String>,
-        #[command(flatten)]
-        tags: Option<Tags>,
+        /// Whether its tags, once set, may be moved.
+        #[arg(long, value_enum, default_value = "mutable", value_name = "MODE")]
+        tag_mutability: TagMutability,
+        /// Tags for which it is the other way, with * for any run of characters; up to five times.
+        #[arg(long, value_name = "FILTER")]
+        except: Vec<String>,
     },
     /// Lists the repositories.
     List,
@@ -41,8 +45,11 @@ pub(super) enum Repo {
     /// Chooses whether the repository's tags, once set, may be moved.
     SetTagMutability {
         name: String,
-        #[command(flatten)]
-        tags: Tags,
+        #[arg(value_enum)]
+        mode: TagMutability,
+        /// Tags for which it is the other way, with * for any run of characters; up to five times.
+        #[arg(long, value_name = "FILTER")]
+        except: Vec<String>,
     },
     /// Chooses who may pull from the repository.
     SetVisibility {
@@ -66,17 +73,6 @@ pub(super) enum Repo {
 }
 
 /// Whether tags, once set, may be moved.
-#[derive(clap::Args, Debug)]
-pub(super) struct Tags {
-    /// Whether tags, once set, may be moved.
-    #[arg(long, value_enum)]
-    tag_mutability: TagMutability,
-    /// Tags for which it is the other way, with * for any run of characters; up to five times.
-    #[arg(long, value_name = "FILTER")]
-    except: Vec<String>,
-}
-
-/// Whether tags, once set, may be moved.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(super) enum TagMutability {
     /// They may.
@@ -94,14 +90,16 @@ pub(super) enum Visibility {
     Public,
 }
 
-impl Tags {
-    fn mode(&self) -> pb::TagMutability {
-        match (self.tag_mutability, self.except.is_empty()) {
-            (TagMutability::Mutable, true) => pb::TagMutability::Mutable,
-            (TagMutability::Immutable, true) => pb::TagMutability::Immutable,
-            (TagMutability::Mutable, false) => pb::TagMutability::MutableWithExclusion,
-            (TagMutability::Immutable, false) => pb::TagMutability::ImmutableWithExclusion,
+impl TagMutability {
+    /// The mode with or without exclusions.
+    fn mode(self, except: &[String]) -> i32 {
+        match (self, except.is_empty()) {
+            (Self::Mutable, true) => pb::TagMutability::Mutable,
+            (Self::Immutable, true) => pb::TagMutability::Immutable,
+            (Self::Mutable, false) => pb::TagMutability::MutableWithExclusion,
+            (Self::Immutable, false) => pb::TagMutability::ImmutableWithExclusion,
         }
+        .into()
     }
 }
 
@@ -170,15 +168,15 @@ impl Repo {
         let (validate_only, request_id) = (session.global.dry_run, session.request_id());
         let mut registry = session.client.registry();
         match self {
-            Self::Create { name, kms_key, tags } => {
+            Self::Create { name, kms_key, tag_mutability, except } => {
                 let request = pb::CreateRepositoryRequest {
                     parent: session.parent().await?,
                     repository_id: name,
                     kms_key_arn: kms_key.unwrap_or_default(),
                     request_id,
                     validate_only,
-                    tag_mutability: tags.as_ref().map_or(pb::TagMutability::Unspecified, Tags::mode).into(),
-                    tag_mutability_exclusion_filters: tags.map_or_else(Vec::new, |tags| tags.except),
+                    tag_mutability: tag_mutability.mode(&except),
+                    tag_mutability_exclusion_filters: except,
                 };
                 let made = registry.create_repository(request).await?.into_inner().repository;
                 show(made.into_iter().collect()).print_one(session.global.output);
@@ -206,11 +204,11 @@ impl Repo {
                 let changed = registry.update_repository(request).await?.into_inner().repository;
                 show(changed.into_iter().collect()).print_one(session.global.output);
             }
-            Self::SetTagMutability { name, tags } => {
+            Self::SetTagMutability { name, mode, except } => {
                 let request = pb::PutImageTagMutabilityRequest {
                     name: session.repository(&name).await?,
-                    tag_mutability: tags.mode().into(),
-                    tag_mutability_exclusion_filters: tags.except,
+                    tag_mutability: mode.mode(&except),
+                    tag_mutability_exclusion_filters: except,
                     request_id,
                     validate_only,
                 };

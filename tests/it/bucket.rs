@@ -191,3 +191,32 @@ async fn any_node_goes_on_with_an_upload_and_serves_what_another_took() {
     first.server.stop().await;
     second.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_whose_senders_are_slow_does_not_hold_up_another() {
+    use tokio::io::AsyncWriteExt;
+    let Some(bucket) = bucket() else { return };
+    let region = Region::configured(&section(&bucket)).await;
+    let (dev, http) = (region.account("dev"), region.http("dev").await);
+    let password = region.password("dev").await;
+    let mut held = Vec::new();
+    // More than there are parts in memory, each begun and never ended.
+    for _ in 0..40 {
+        let start = http.call(Method::POST, &format!("/v2/{dev}/slow/blobs/uploads/"), &[], "").await;
+        let path = start.header("location").rsplit_once("/v2/").unwrap().1.to_owned();
+        let address = region.base.strip_prefix("http://").unwrap();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "PATCH /v2/{path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {password}\r\ncontent-length: 9000000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // What does not fit the socket while nobody reads is not waited for.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(50), stream.write_all(&content(1 << 20))).await;
+        held.push(stream);
+    }
+    let (prod, other) = (region.account("prod"), region.http("prod").await);
+    let (app, bytes) = (format!("{prod}/app"), content(9_000_000));
+    let push = other.push_blob(&app, &bytes);
+    let digest = tokio::time::timeout(std::time::Duration::from_secs(10), push).await.expect("the push is not held up");
+    assert_eq!(other.get(&format!("/v2/{app}/blobs/{digest}")).await.body.len(), 9_000_000);
+}

@@ -9,7 +9,7 @@ use transship::pb::keys::key_service_client::KeyServiceClient;
 use transship::pb::keys::{CreateKeyRequest, SetKeyStateRequest, key};
 
 /// What the command line prints, called as the admin of an account.
-async fn told(region: &Region, account: &str, arguments: &[&str]) -> String {
+pub async fn told(region: &Region, account: &str, arguments: &[&str]) -> String {
     let (id, secret) = region.access_key(account);
     let ran = tokio::process::Command::new(env!("CARGO_BIN_EXE_transship"))
         .args(["--endpoint", &region.base, "--output", "json"])

@@ -220,3 +220,35 @@ async fn a_replicated_move_of_a_tag_that_is_immutable_here_is_a_conflict_that_is
     .await;
     assert_eq!(status.failed, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_chooses_and_shows_what_moves_what_stays_and_who_sees_it() {
+    let region = Region::start().await;
+    let (app, http) = (format!("{}/app", region.account("dev")), region.http("dev").await);
+    let run = async |arguments: &[&str]| -> serde_json::Value {
+        let told = crate::dry_runs::told(&region, "dev", arguments).await;
+        if told.is_empty() { serde_json::Value::Null } else { serde_json::from_str(&told).unwrap() }
+    };
+    let made = run(&["repo", "create", "app", "--tag-mutability", "immutable", "--except", "dev-*"]).await;
+    assert_eq!(
+        (&made["tags"], &made["except"][0], &made["visibility"]),
+        (&"immutable".into(), &"dev-*".into(), &"private".into())
+    );
+    let chosen = run(&["repo", "set-tag-mutability", "app", "mutable"]).await;
+    assert_eq!((&chosen["tags"], &chosen["except"]), (&"mutable".into(), &serde_json::json!([])));
+    let opened = run(&["repo", "set-visibility", "app", "public"]).await;
+    assert_eq!(opened["visibility"], "public");
+    let digest = http.push_image(&app, "v1", &[b"layer"]).await;
+    for reference in ["v1", &digest, ""] {
+        let lock = run(&["lock", "create", "app", reference, "--reason", "kept"]).await;
+        assert_eq!((&lock["reference"], &lock["reason"]), (&reference.into(), &"kept".into()));
+    }
+    let locks = run(&["lock", "list", "app"]).await;
+    let references: Vec<_> = locks.as_array().unwrap().iter().map(|lock| lock["reference"].as_str().unwrap()).collect();
+    assert_eq!(references, ["", &digest, "v1"]);
+    for reference in ["v1", &digest, ""] {
+        run(&["lock", "delete", "app", reference]).await;
+    }
+    assert_eq!(run(&["lock", "list", "app"]).await, serde_json::json!([]));
+    run(&["repo", "delete", "app", "--force"]).await;
+}
