@@ -141,6 +141,15 @@ impl Caller {
 }
 
 impl Principal {
+    /// The id a caller is known by, as `aws:userid`: a user's unique id, or a role's with the session's name.
+    #[must_use]
+    pub fn user_id(&self) -> String {
+        match (self.name.kind, self.session.as_ref().and_then(|session| session.name.as_ref())) {
+            (PrincipalKind::Role, Some(session)) => format!("{}:{session}", self.unique_id),
+            _ => self.unique_id.to_string(),
+        }
+    }
+
     /// The ARN a caller is known by: the user's, or the assumed-role session's.
     #[must_use]
     pub fn arn(&self) -> Arn {

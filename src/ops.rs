@@ -190,6 +190,8 @@ operations! {
     PutPrincipalPolicy "iam:PutRolePolicy" Write Principal "0.1";
     /// Take a role's session.
     AssumeRole "sts:AssumeRole" Write Role "0.1";
+    /// Take temporary credentials for oneself.
+    GetSessionToken "sts:GetSessionToken" Write Caller "0.2";
     /// Prove an identity and receive a bearer token, over gRPC or at `/token`.
     ExchangeToken "sts:GetCallerIdentity" Read Caller "0.1";
     /// Ask who one is, or whether one is let in.

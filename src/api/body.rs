@@ -8,10 +8,15 @@ use crate::error::{Error, Reason};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// How long a small body may take to come.
+const RECEIVE: Duration = Duration::from_secs(60);
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, Error>;
@@ -33,6 +38,19 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 #[must_use]
 pub fn stream(receiver: mpsc::Receiver<Result<Bytes, Error>>, length: u64) -> Body {
     Stream { receiver, left: length, ended: false }.boxed_unsync()
+}
+
+/// A request's body, whole: `what` is how it is called to who sends too much of it, or not all.
+///
+/// # Errors
+/// `TOO_LARGE` beyond `limit` bytes; `TRUNCATED` when it ends early or does not come within a minute.
+pub async fn receive(body: Incoming, limit: usize, what: &'static str) -> Result<Bytes, Error> {
+    let collecting = tokio::time::timeout(RECEIVE, Limited::new(body, limit).collect()).await;
+    let collected = collecting.map_err(|_| truncated(format!("{what} did not come in time")))?;
+    collected.map(|body| body.to_bytes()).map_err(|error| match error.downcast::<LengthLimitError>() {
+        Ok(_) => Error::new(Reason::TooLarge, format!("{what} has at most {limit} bytes")),
+        Err(error) => truncated(format!("{what} ended before its length")).because(error),
+    })
 }
 
 struct Stream {
@@ -60,7 +78,7 @@ impl Stream {
     }
 }
 
-fn truncated(message: &'static str) -> Error {
+fn truncated(message: impl Into<String>) -> Error {
     Error::new(Reason::Truncated, message)
 }
 

@@ -3,6 +3,7 @@
 //! This file decides which surface a request on the shared port belongs to, from its head alone. It does not decide
 //! whether the request is any good; that is the surface's part.
 
+pub mod aws;
 pub mod body;
 mod caller;
 pub mod grpc;

@@ -1,7 +1,7 @@
 //! The services behind the two ports: everything clients may ask on one, replication between regions on the other.
 
 use super::body::{self, Body};
-use super::{Surface, oci, surface};
+use super::{Surface, aws, oci, surface};
 use crate::domain::App;
 use crate::error::Error;
 use crate::pb::replication::transport_service_server::TransportServiceServer;
@@ -56,8 +56,8 @@ impl Service<Request<Incoming>> for Clients {
                 Some(Surface::Grpc) => identified(&app, routed(grpc, request).await),
                 Some(Surface::Oci) => oci::handle(&app, request).await,
                 Some(Surface::Probe) => probe(&app, request.uri().path()),
-                // The AWS wire has its own front door in a later release.
-                Some(Surface::Aws) | None => bare(StatusCode::NOT_FOUND),
+                Some(Surface::Aws) => aws::handle(&app, request).await,
+                None => bare(StatusCode::NOT_FOUND),
             })
         })
     }

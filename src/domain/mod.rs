@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::identity::{ReplayCache, TokenKeys};
 use crate::keys::{BranchCache, Kms, RootKey};
-use crate::names::{Region, Uid};
+use crate::names::{AccountId, Region, RepositoryName, Uid};
 use crate::store::Store;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -55,6 +55,15 @@ pub struct Settings {
     pub rates: rates::Rates,
     /// Where clients reach this region, as printed in repository addresses.
     pub endpoint: String,
+}
+
+impl Settings {
+    /// Where clients push to and pull from a repository: `<host>/<account>/<name>`.
+    #[must_use]
+    pub fn repository_uri(&self, account: AccountId, name: &RepositoryName) -> String {
+        let host = self.endpoint.split_once("://").map_or(self.endpoint.as_str(), |(_, host)| host);
+        format!("{host}/{account}/{name}")
+    }
 }
 
 /// One region's domain: everything a request or job works with.

@@ -21,16 +21,18 @@ struct SetPolicy {
 
 impl Change for SetPolicy {
     type Resource = Registry;
-    type Out = ();
+    /// The text that was there before.
+    type Out = Option<String>;
 
-    async fn apply(&self, registry: &Allowed<Registry>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, registry: &Allowed<Registry>, tx: &mut Tx<'_>) -> Result<Option<String>> {
         tx.registry_insert(&self.new, self.now).await?;
         let stored = match &self.policy {
             Some(policy) => Some(policy.bind(tx, self.force).await?),
             None if registry.policy.is_none() => return Err(no_policy(registry.account)),
             None => None,
         };
-        Ok(tx.registry_policy_set(registry.account, stored.as_ref()).await?)
+        tx.registry_policy_set(registry.account, stored.as_ref()).await?;
+        Ok(registry.policy.as_ref().map(|policy| policy.text.clone()))
     }
 
     fn fingerprint(&self) -> Vec<u8> {
@@ -129,13 +131,13 @@ impl App {
         Ok(warnings)
     }
 
-    /// Removes a registry's policy.
+    /// Removes a registry's policy; answers what it was.
     ///
     /// # Errors
     /// When the caller may not, or there is none.
-    pub async fn delete_registry_policy(&self, ctx: &Ctx, account: AccountId) -> Result<()> {
+    pub async fn delete_registry_policy(&self, ctx: &Ctx, account: AccountId) -> Result<String> {
         let change = SetPolicy { policy: None, force: false, new: self.new_registry(account), now: ctx.now };
-        self.gate.write(ctx, Op::DeleteRegistryPolicy, &account, change).await
+        Ok(self.gate.write(ctx, Op::DeleteRegistryPolicy, &account, change).await?.unwrap_or_default())
     }
 
     /// A registry as it is made on first use.

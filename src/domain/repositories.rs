@@ -81,9 +81,10 @@ struct SetPolicy {
 
 impl Change for SetPolicy {
     type Resource = Repository;
-    type Out = ();
+    /// The text that was there before.
+    type Out = Option<String>;
 
-    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<Option<String>> {
         let stored = match &self.policy {
             Some(policy) => Some(policy.bind(tx, self.force).await?),
             None if repository.policy.is_none() => {
@@ -93,7 +94,8 @@ impl Change for SetPolicy {
             }
             None => None,
         };
-        Ok(tx.repository_policy_set(repository.uid, stored.as_ref()).await?)
+        tx.repository_policy_set(repository.uid, stored.as_ref()).await?;
+        Ok(repository.policy.as_ref().map(|policy| policy.text.clone()))
     }
 
     fn fingerprint(&self) -> Vec<u8> {
@@ -312,13 +314,14 @@ impl App {
         Ok(warnings)
     }
 
-    /// Removes a repository's policy.
+    /// Removes a repository's policy; answers what it was.
     ///
     /// # Errors
     /// When the caller may not, or there is none.
-    pub async fn delete_repository_policy(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<()> {
+    pub async fn delete_repository_policy(&self, ctx: &Ctx, address: &RepositoryRef) -> Result<String> {
         let asked = RepositoryAddress::whole(address);
-        self.gate.write(ctx, Op::DeleteRepositoryPolicy, &asked, SetPolicy { policy: None, force: false }).await
+        let change = SetPolicy { policy: None, force: false };
+        Ok(self.gate.write(ctx, Op::DeleteRepositoryPolicy, &asked, change).await?.unwrap_or_default())
     }
 
     /// The repository a push goes to; made on the way if the registry says so and the caller may.

@@ -12,8 +12,9 @@ use crate::domain::policies::Written;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Directory, Identified, Registry, Role, RoleAddress};
 use crate::identity::proof::{Expected, claimed_key};
-use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TemporaryCredentials, TokenKeys};
-use crate::names::{AccountId, Arn, PageSize, PrincipalKind, PrincipalName, SessionName, Uid};
+use crate::identity::sigv4::{self, Presented};
+use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TOKEN_BYTES_MAX, TemporaryCredentials, TokenKeys};
+use crate::names::{AccountId, PageSize, PrincipalKind, PrincipalName, SessionName, Uid};
 use crate::ops::Op;
 use crate::secret::Secret;
 use crate::store::Tx;
@@ -32,6 +33,9 @@ const REGISTRY_TOKEN_TTL: Duration = Duration::from_secs(300);
 const SESSION_MIN: Duration = Duration::from_secs(900);
 /// The session when no duration is asked for.
 const SESSION_DEFAULT: Duration = Duration::from_secs(3_600);
+/// The session of a user when no duration is asked for, and the longest.
+const SESSION_TOKEN_DEFAULT: Duration = Duration::from_secs(43_200);
+const SESSION_TOKEN_MAX: Duration = Duration::from_secs(129_600);
 /// The longest session that another session may take.
 const CHAINED_MAX: Duration = Duration::from_secs(3_600);
 /// Characters of one session policy.
@@ -54,16 +58,18 @@ pub struct Token {
     pub expires_at: Timestamp,
 }
 
-/// A session that was taken.
-pub struct Assumed {
-    /// What its holder signs with.
+/// Temporary credentials that were issued.
+pub struct Issued {
+    /// What their holder signs with.
     pub credentials: TemporaryCredentials,
-    /// When it ends.
+    /// When they end.
     pub expires_at: Timestamp,
-    /// The assumed-role ARN.
-    pub arn: Arn,
+    /// As whom their holder calls.
+    pub principal: Principal,
     /// The session's id.
     pub id: Uid,
+    /// How much of a token's room for policies and scope is used, in percent.
+    pub packed_percent: usize,
 }
 
 /// Which role to assume, under which constraints.
@@ -100,6 +106,20 @@ impl Change for TakeSession {
             let text = format!("the requested duration exceeds the {} s set as the role's maximum", longest.as_secs());
             return Err(Error::new(Reason::InvalidArgument, text).with("max_session_secs", longest.as_secs()));
         }
+        Ok(tx.session_insert(&self.row).await?)
+    }
+}
+
+/// Keeps the row of a session that a user takes of itself.
+struct KeepSession {
+    row: SessionRow,
+}
+
+impl Change for KeepSession {
+    type Resource = Identified;
+    type Out = ();
+
+    async fn apply(&self, _: &Allowed<Identified>, tx: &mut Tx<'_>) -> Result<()> {
         Ok(tx.session_insert(&self.row).await?)
     }
 }
@@ -207,6 +227,25 @@ impl App {
         Ok(caller)
     }
 
+    /// The caller of a request that is signed for a service of this region, for an operation.
+    ///
+    /// # Errors
+    /// What is wrong with the signature, or that its key is none; audited.
+    pub async fn identify_signed(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        request: &sigv4::Request<'_>,
+        service: &'static str,
+    ) -> Result<Caller> {
+        let target = sigv4::Target { region: &self.settings.region, service };
+        let keys = self.token_keys()?;
+        let believed = identity::from_signature(request, &target, self, &keys, ctx.now).await;
+        let caller = believed.map_err(|error| self.unbelieved(ctx, op, &signer(request), error))?;
+        self.meter.admit(ctx, &caller)?;
+        Ok(caller)
+    }
+
     /// What somebody who is not believed is answered: why, which the audit has too, or that it asks too often, which the
     /// audit has not, so that nobody fills it.
     fn unbelieved(&self, ctx: &Ctx, op: Op, claimed: &str, error: Error) -> Error {
@@ -284,7 +323,7 @@ impl App {
     ///
     /// # Errors
     /// When the caller's policies or the role's trust policy do not allow it, or a constraint is malformed.
-    pub async fn assume_role(&self, ctx: &Ctx, request: AssumeRole) -> Result<Assumed> {
+    pub async fn assume_role(&self, ctx: &Ctx, request: AssumeRole) -> Result<Issued> {
         let caller = caller(ctx)?;
         // A user's bearer token is a session too, but not of a role.
         let duration = checked_duration(&request, caller.name.kind == PrincipalKind::Role)?;
@@ -301,25 +340,52 @@ impl App {
             scope: None,
             source_identity: caller.session.as_ref().and_then(|session| session.source_identity.clone()),
         };
-        let principal = Principal { name: role, unique_id: unique_id.clone(), session: Some(session.clone()) };
+        let (issued, row) =
+            self.issue(Principal { name: role, unique_id: unique_id.clone(), session: None }, session)?;
+        self.gate.write(ctx, Op::AssumeRole, &address, TakeSession { row, unique_id, duration }).await?;
+        Ok(issued)
+    }
+
+    /// Temporary credentials for a user who calls with its own access key.
+    ///
+    /// # Errors
+    /// When the caller has no access key of its own, or a policy denies it.
+    pub async fn session_token(&self, ctx: &Ctx, duration: Option<Duration>) -> Result<Issued> {
+        let caller = caller(ctx)?;
+        if caller.session.is_some() {
+            return Err(Error::new(Reason::AccessDenied, "Cannot call GetSessionToken with session credentials"));
+        }
+        let duration = duration.unwrap_or(SESSION_TOKEN_DEFAULT);
+        if !(SESSION_MIN..=SESSION_TOKEN_MAX).contains(&duration) {
+            return Err(Error::invalid("duration", "900 to 129,600 seconds"));
+        }
+        let session = Session { id: self.clock.uid(), ..self.session_of(&caller, duration, ctx.now) };
+        let (issued, row) = self.issue(Principal::clone(&caller), session)?;
+        self.gate.write(ctx, Op::GetSessionToken, &ctx.caller, KeepSession { row }).await?;
+        Ok(issued)
+    }
+
+    /// Seals a session before it is recorded: what does not fit a token leaves no row.
+    fn issue(&self, principal: Principal, session: Session) -> Result<(Issued, SessionRow)> {
         let claims = Claims {
             kind: Kind::Session,
             principal: principal.name.clone(),
-            unique_id: unique_id.clone(),
+            unique_id: principal.unique_id.clone(),
             session: session.clone(),
         };
-        // Sealed before it is recorded: what does not fit a token leaves no row.
         let credentials = self.token_keys()?.temporary_credentials(&claims)?;
         let row = SessionRow {
             id: session.id,
             account: principal.name.account,
             principal: principal.name.arn().to_string(),
-            name: session_name.to_string(),
+            name: session.name.as_ref().map_or_else(String::new, ToString::to_string),
             issued_at: session.issued_at,
             expires_at: session.expires_at,
         };
-        self.gate.write(ctx, Op::AssumeRole, &address, TakeSession { row, unique_id, duration }).await?;
-        Ok(Assumed { credentials, expires_at: session.expires_at, arn: principal.arn(), id: session.id })
+        let packed_percent = (credentials.session_token.expose().len() * 100).div_ceil(TOKEN_BYTES_MAX);
+        let (expires_at, id) = (session.expires_at, session.id);
+        let principal = Principal { session: Some(session), ..principal };
+        Ok((Issued { credentials, expires_at, principal, id, packed_percent }, row))
     }
 
     /// The unique id of a user or role, if there is one.
@@ -391,6 +457,15 @@ impl App {
                 source_identity: None,
             },
         }
+    }
+}
+
+/// How the audit names who signed a request that was not believed: by the key it claims, if it claims one.
+fn signer(request: &sigv4::Request<'_>) -> String {
+    match Presented::parse(request) {
+        Ok(presented) => format!("{UNPROVEN}:{}", presented.access_key_id),
+        Err(identity::Error::MissingAuthenticationToken) => Caller::Anonymous.display(),
+        Err(_) => UNPROVEN.to_owned(),
     }
 }
 

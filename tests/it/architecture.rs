@@ -60,6 +60,7 @@ const MAY_IMPORT: &[Row] = &[
         "api::grpc",
         &["api", "domain", "ctx", "clock", "identity", "names", "error", "ops", "pb", "store", "authz", "keys"],
     ),
+    ("api::aws", &["api", "domain", "ctx", "identity", "names", "error", "ops", "store"]),
     ("api::oci", &["api", "domain", "ctx", "clock", "identity", "names", "error", "ops", "store", "listen"]),
     // The composition root and the program.
     ("config", &["names", "secret"]),

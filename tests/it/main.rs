@@ -10,6 +10,7 @@
 
 mod architecture;
 mod audit;
+mod aws;
 mod bad_input;
 mod bucket;
 mod certificates;

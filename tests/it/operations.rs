@@ -31,7 +31,7 @@ fn every_operation_is_carried_out_somewhere() {
 }
 
 /// The operations that tests saw denied, one list for each surface.
-const REFUSED: [&str; 3] = ["refused-grpc.txt", "refused-oci.txt", "refused-peers.txt"];
+const REFUSED: [&str; 4] = ["refused-aws.txt", "refused-grpc.txt", "refused-oci.txt", "refused-peers.txt"];
 /// How long audit rows of denials may take to be written.
 const AUDITED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -139,6 +139,18 @@ fn the_document_of_operations_is_the_table() {
         text += &format!("| `{name}` | `{action}` | {class} | {resource} | {since} | {meaning} |\n");
     }
     golden("docs/generated/operations.md", &text);
+}
+
+#[test]
+fn the_document_of_the_aws_wire_is_its_tables() {
+    let mut text = String::from(
+        "# The AWS wire\n\nGenerated from `src/api/aws/`; `UPDATE=1 cargo test --test it operations::` rewrites it. What is not here\n\
+         is answered `UnknownOperationException` or `InvalidAction`.\n\n| Service | Operation |\n|---|---|\n",
+    );
+    for (service, name) in transship::api::aws::operations() {
+        text += &format!("| `{service}` | `{name}` |\n");
+    }
+    golden("docs/generated/aws.md", &text);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use std::time::{Duration, Instant};
 use tonic::Code;
 use transship::ctx::Ctx;
-use transship::domain::trust::{AssumeRole, Assumed};
+use transship::domain::trust::{AssumeRole, Issued};
 use transship::error::Reason;
 use transship::names::{Digest, PrincipalName, SessionName, Uid};
 use transship::pb::trust as pb;
@@ -23,7 +23,7 @@ fn asking(role: &PrincipalName) -> AssumeRole {
     }
 }
 
-async fn assume(region: &Region, ctx: &Ctx, request: AssumeRole) -> Result<Assumed, Reason> {
+async fn assume(region: &Region, ctx: &Ctx, request: AssumeRole) -> Result<Issued, Reason> {
     region.app().assume_role(&now(region, ctx), request).await.map_err(|error| error.reason)
 }
 
@@ -53,7 +53,7 @@ async fn a_role_is_taken_by_whom_its_trust_policy_names_and_looks_missing_to_all
         {"Effect": "Allow", "Principal": {"AWS": trusting}, "Action": "sts:AssumeRole"}});
     let role = tenants::role(&region, "prod", "runner", &policy.to_string(), &allow(tenants::PULL, "*")).await;
     let assumed = assume(&region, &region.caller(ci.clone()).await, asking(&role)).await.unwrap();
-    assert_eq!(assumed.arn.as_str(), format!("arn:aws:sts::{prod}:assumed-role/runner/night"));
+    assert_eq!(assumed.principal.arn().as_str(), format!("arn:aws:sts::{prod}:assumed-role/runner/night"));
     // Trusted without permission, permitted without trust, and the account's own admin without either.
     for name in [weak, other] {
         let refused = assume(&region, &region.caller(name).await, asking(&role)).await;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use transship::ctx::{Caller, Ctx};
 use transship::domain::grants::NewGrant;
-use transship::domain::trust::Assumed;
+use transship::domain::trust::Issued;
 use transship::identity::{Endpoint, sign};
 use transship::names::{PrincipalKind, PrincipalName, RepositoryName, RepositoryRef, RoleName, TagPattern, UserName};
 use transship::store::grants::GrantAction;
@@ -86,7 +86,7 @@ pub fn grant(grantee: &str, repository: &str, tags: &str, actions: &[GrantAction
 }
 
 /// The bearer token and the context of temporary credentials, by the whole handshake in some region.
-pub async fn bearer(region: &Region, assumed: &Assumed) -> (String, Ctx) {
+pub async fn bearer(region: &Region, assumed: &Issued) -> (String, Ctx) {
     let (app, endpoint) = (region.app(), Endpoint::parse(&region.base).unwrap());
     let credentials = sign::Credentials {
         access_key_id: &assumed.credentials.access_key_id,

@@ -288,9 +288,8 @@ impl Services {
 
     fn repository(&self, row: RepositoryRow) -> pb::Repository {
         let settings = self.app.settings();
-        let host = settings.endpoint.split_once("://").map_or(settings.endpoint.as_str(), |(_, host)| host);
-        let (name, uri) =
-            (names::of_repository(row.account, &row.name), format!("{host}/{}/{}", row.account, row.name));
+        let name = names::of_repository(row.account, &row.name);
+        let uri = settings.repository_uri(row.account, &row.name);
         pb::Repository {
             name,
             uri,

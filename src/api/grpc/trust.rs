@@ -4,9 +4,9 @@ use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::clock::Timestamp;
-use crate::domain::trust::{AssumeRole, Assumed};
+use crate::domain::trust::{AssumeRole, Issued};
 use crate::error::{Error, Result};
-use crate::names::{Arn, PrincipalKind, PrincipalName, SessionName, Uid};
+use crate::names::{Arn, PrincipalName, SessionName, Uid};
 use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
@@ -48,11 +48,7 @@ impl TrustService for Services {
     ) -> Result<Response<pb::GetCallerIdentityResponse>, Status> {
         self.known(Op::GetCallerIdentity, request, async |ctx, _| {
             let principal = self.app.caller_identity(&ctx).await?;
-            let session = principal.session.as_ref().and_then(|session| session.name.as_ref());
-            let user_id = match (principal.name.kind, session) {
-                (PrincipalKind::Role, Some(session)) => format!("{}:{session}", principal.unique_id),
-                _ => principal.unique_id.to_string(),
-            };
+            let user_id = principal.user_id();
             let (account, arn) = (principal.name.account.to_string(), principal.arn().to_string());
             Ok(pb::GetCallerIdentityResponse { account, arn, user_id })
         })
@@ -125,17 +121,17 @@ fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
     })
 }
 
-fn told(assumed: &Assumed) -> pb::AssumeRoleResponse {
+fn told(assumed: &Issued) -> pb::AssumeRoleResponse {
     let credentials = pb::Credentials {
         access_key_id: assumed.credentials.access_key_id.clone(),
         secret_access_key: assumed.credentials.secret.expose().clone(),
         session_token: assumed.credentials.session_token.expose().clone(),
         expire_time: Some(names::time(assumed.expires_at)),
     };
-    let account = assumed.arn.account().map_or_else(String::new, |account| account.to_string());
+    let account = assumed.principal.name.account.to_string();
     pb::AssumeRoleResponse {
         credentials: Some(credentials),
-        arn: assumed.arn.to_string(),
+        arn: assumed.principal.arn().to_string(),
         session: session_name(&account, assumed.id),
     }
 }

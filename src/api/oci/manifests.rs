@@ -6,20 +6,16 @@ use crate::api::body::{self, Body};
 use crate::domain::images::{Image, Pushed, Reference};
 use crate::domain::lists::ReferrersOf;
 use crate::domain::manifest::MAX_BYTES;
-use crate::error::{Error, Reason, Result};
+use crate::error::Result;
 use crate::names::{MediaType, PageSize, Tag};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LINK, LOCATION};
 use http::{HeaderName, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use percent_encoding::NON_ALPHANUMERIC;
 use serde_json::value::RawValue;
-use std::time::Duration;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
-/// How long a manifest's bytes may take.
-const RECEIVE: Duration = Duration::from_secs(60);
 
 impl From<&Asked> for Reference {
     fn from(asked: &Asked) -> Self {
@@ -53,7 +49,7 @@ pub(super) async fn put(
     let (app, ctx, address) = (asking.app, &asking.ctx, asking.address());
     let media_type = asking.header(CONTENT_TYPE).map(media_type).transpose()?;
     app.check_put(ctx, &address, &reference.into(), tags).await?;
-    let bytes = receive(body).await?;
+    let bytes = body::receive(body, MAX_BYTES, "a manifest").await?;
     let claimed = match reference {
         Asked::Digest(digest) => Some(*digest),
         Asked::Tag(_) => None,
@@ -124,15 +120,6 @@ fn link(response: &mut Response<Body>, target: &str) -> Result<()> {
 /// A media type, without the parameters that some clients add.
 fn media_type(text: &str) -> Result<MediaType> {
     Ok(MediaType::parse(text.split(';').next().unwrap_or_default().trim())?)
-}
-
-async fn receive(body: Incoming) -> Result<bytes::Bytes> {
-    let collecting = tokio::time::timeout(RECEIVE, Limited::new(body, MAX_BYTES).collect()).await;
-    let collected = collecting.map_err(|_| Error::new(Reason::Truncated, "the manifest did not come in time"))?;
-    collected.map(|body| body.to_bytes()).map_err(|error| match error.downcast::<LengthLimitError>() {
-        Ok(_) => Error::new(Reason::TooLarge, format!("a manifest has at most {MAX_BYTES} bytes")),
-        Err(error) => Error::new(Reason::Truncated, "the manifest ended before its length").because(error),
-    })
 }
 
 fn created(asking: &Asking<'_>, pushed: &Pushed) -> Result<Response<Body>> {

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# The AWS CLI and boto3 against the AWS wire: nothing is changed but the endpoint, which the environment names.
+. "$(dirname "$0")/lib.sh"
+
+command -v aws >/dev/null || PATH=$(dirname "$PYTHON"):$PATH
+start_dev
+export AWS_ENDPOINT_URL=$TRANSSHIP_ENDPOINT AWS_DEFAULT_REGION=us-east-1 AWS_PAGER= AWS_DEFAULT_OUTPUT=json
+export AWS_EC2_METADATA_DISABLED=true
+
+# --- sts
+aws sts get-caller-identity >"$work/who.json"
+[ "$(told "$work/who.json" '["Account"]')" = "$account" ] || fail "another account: $(cat "$work/who.json")"
+[ "$(told "$work/who.json" '["Arn"]')" = "arn:aws:iam::$account:user/admin" ] || fail "another ARN: $(cat "$work/who.json")"
+refused SignatureDoesNotMatch env AWS_SECRET_ACCESS_KEY=wrong aws sts get-caller-identity
+refused SignatureDoesNotMatch env AWS_ACCESS_KEY_ID=AKIAAAAAAAAAAAAAAAAA aws sts get-caller-identity
+refused 'valid region|IncompleteSignature|scoped to another region' env AWS_DEFAULT_REGION=eu-central-1 aws sts get-caller-identity
+
+cat >"$work/trust.json" <<JSON
+{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole",
+ "Principal": {"AWS": "arn:aws:iam::$account:root"}, "Condition": {"StringEquals": {"sts:ExternalId": "who-asks"}}}}
+JSON
+"$TRANSSHIP" role create ci --trust "$work/trust.json" >/dev/null
+cat >"$work/ecr.json" <<JSON
+{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ecr:*", "Resource": "*"}}
+JSON
+"$TRANSSHIP" role put-policy ci all "$work/ecr.json" >/dev/null
+role=arn:aws:iam::$account:role/ci
+refused 'AccessDenied.*not authorized to perform: sts:AssumeRole' aws sts assume-role --role-arn "$role" --role-session-name night
+refused ValidationError aws sts assume-role --role-arn "$role" --role-session-name night --external-id who-asks --duration-seconds 43200
+refused MalformedPolicyDocument aws sts assume-role --role-arn "$role" --role-session-name night --external-id who-asks --policy '{"a":1}'
+aws sts assume-role --role-arn "$role" --role-session-name night --external-id who-asks \
+    --policy '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ecr:Describe*","Resource":"*"}}' >"$work/role.json"
+as_role() {
+    env AWS_ACCESS_KEY_ID="$(told "$work/role.json" '["Credentials"]["AccessKeyId"]')" \
+        AWS_SECRET_ACCESS_KEY="$(told "$work/role.json" '["Credentials"]["SecretAccessKey"]')" \
+        AWS_SESSION_TOKEN="$(told "$work/role.json" '["Credentials"]["SessionToken"]')" "$@"
+}
+as_role aws sts get-caller-identity | grep -q "arn:aws:sts::$account:assumed-role/ci/night" || fail "not the role's session"
+as_role aws ecr describe-repositories >/dev/null
+refused 'AccessDeniedException.*ecr:CreateRepository.*session policy' as_role aws ecr create-repository --repository-name team/no
+refused AccessDenied as_role aws sts get-session-token
+aws sts get-session-token --duration-seconds 900 >"$work/role.json"
+as_role aws sts get-caller-identity | grep -q ":user/admin" || fail "the session token is not the user's"
+refused 'InvalidClientTokenId' env AWS_ACCESS_KEY_ID="$(told "$work/role.json" '["Credentials"]["AccessKeyId"]')" \
+    AWS_SECRET_ACCESS_KEY="$(told "$work/role.json" '["Credentials"]["SecretAccessKey"]')" AWS_SESSION_TOKEN=ts1.AAAA aws sts get-caller-identity
+
+# --- ecr
+aws ecr create-repository --repository-name team/app --image-tag-mutability IMMUTABLE_WITH_EXCLUSION \
+    --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=dev-* >"$work/repository.json"
+[ "$(told "$work/repository.json" '["repository"]["imageTagMutability"]')" = IMMUTABLE_WITH_EXCLUSION ] || fail "not immutable"
+uri=$(told "$work/repository.json" '["repository"]["repositoryUri"]')
+refused RepositoryAlreadyExistsException aws ecr create-repository --repository-name team/app
+refused RepositoryNotFoundException aws ecr describe-repositories --repository-names team/none
+refused InvalidParameterException aws ecr create-repository --repository-name 'Team/UPPER'
+refused RepositoryPolicyNotFoundException aws ecr get-repository-policy --repository-name team/app
+refused 'InvalidParameterException.*PolicyText' aws ecr set-repository-policy --repository-name team/app --policy-text '{"Version":"2012-10-17"}'
+policy='{"Version":"2012-10-17","Statement":[{"Sid":"Pull","Effect":"Allow","Principal":{"AWS":"'$account'"},"Action":"ecr:BatchGetImage"}]}'
+aws ecr set-repository-policy --repository-name team/app --policy-text "$policy" >/dev/null
+aws ecr get-repository-policy --repository-name team/app >"$work/policy.json"
+[ "$(told "$work/policy.json" '["policyText"]')" = "$policy" ] || fail "the policy is not as its author wrote it"
+aws ecr delete-repository-policy --repository-name team/app >/dev/null
+refused RegistryPolicyNotFoundException aws ecr get-registry-policy
+registry_policy='{"Version":"2012-10-17","Statement":[{"Sid":"R","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::'$account':root"},"Action":"ecr:ReplicateImage","Resource":"*"}]}'
+aws ecr put-registry-policy --policy-text "$registry_policy" >/dev/null
+aws ecr get-registry-policy | grep -q ReplicateImage || fail "the registry policy is not there"
+aws ecr delete-registry-policy >/dev/null
+
+# --- docker login as everybody does it, and a push with it
+aws ecr get-login-password >"$work/password"
+"$PYTHON" "$here/layout.py" "$work/image" 300000
+push() { skopeo copy -q --preserve-digests --dest-tls-verify=false --dest-creds "AWS:$(cat "$work/password")" "oci:$work/$1" "docker://$uri:$2"; }
+push image v1
+push image dev-1
+"$PYTHON" "$here/layout.py" "$work/other" 200000
+refused 'tag invalid|TAG_INVALID|immutable' push other v1
+push other dev-1
+aws ecr put-image-tag-mutability --repository-name team/app --image-tag-mutability MUTABLE >/dev/null
+push other v1
+refused RepositoryNotEmptyException aws ecr delete-repository --repository-name team/app
+aws ecr delete-repository --repository-name team/app --force >/dev/null
+
+# --- another account
+id=$(told "$work/info.json" '["accounts"][1]["access_key_id"]')
+secret=$(told "$work/info.json" '["accounts"][1]["secret_access_key"]')
+stranger() { env AWS_ACCESS_KEY_ID="$id" AWS_SECRET_ACCESS_KEY="$secret" "$@"; }
+aws ecr create-repository --repository-name team/private >/dev/null
+refused AccessDeniedException stranger aws ecr describe-repositories --registry-id "$account" --repository-names team/private
+refused AccessDeniedException stranger aws ecr describe-repositories --registry-id "$account" --repository-names team/none
+refused AccessDeniedException stranger aws ecr delete-repository --registry-id "$account" --repository-name team/private --force
+
+"$PYTHON" "$here/aws_wire.py" "$TRANSSHIP_ENDPOINT" "$account"
+echo "70-aws: $(aws --version 2>&1 | cut -d' ' -f1) and boto3 $("$PYTHON" -c 'import boto3; print(boto3.__version__)') work with the endpoint alone"
