@@ -83,7 +83,7 @@ pub(super) async fn create(asking: &Asking<'_>, request: Create) -> Result<Value
         None => TagMutability::default(),
         Some(mode) => mutability(mode, &request.image_tag_mutability_exclusion_filters)?,
     };
-    let kms_key = request.encryption_configuration.map(key).transpose()?.flatten();
+    let kms_key = request.encryption_configuration.as_ref().map(key).transpose()?.flatten();
     let new = NewRepositorySettings { kms_key, tag_mutability };
     let row = asking.app.create_repository(&asking.ctx, &address, new).await?;
     Ok(json!({ "repository": repository(asking, row) }))
@@ -143,7 +143,7 @@ fn mutability(mode: &str, filters: &[Filter]) -> Result<TagMutability> {
 }
 
 /// The key that is asked for; `AES256` asks for none of its own.
-fn key(encryption: Encryption) -> Result<Option<Arn>> {
+fn key(encryption: &Encryption) -> Result<Option<Arn>> {
     match encryption.encryption_type.as_str() {
         "AES256" => Ok(None),
         "KMS" => Ok(encryption.kms_key.as_deref().map(Arn::parse).transpose()?),
