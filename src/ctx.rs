@@ -1,7 +1,9 @@
 //! Who is calling, from where and when: made once per request by `identity`, read by everything below.
 
 use crate::clock::Timestamp;
-use crate::names::{AccountId, Arn, PrincipalKind, PrincipalName, Region, RepositoryName, SessionName, Uid};
+use crate::names::{
+    AccountId, Arn, PrincipalKind, PrincipalName, Region, RepositoryName, SessionName, SessionTag, Uid,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -83,6 +85,8 @@ pub struct Session {
     pub scope: Option<Vec<Scope>>,
     /// The source identity set along the chain.
     pub source_identity: Option<Arc<str>>,
+    /// Its tags, those it inherited included; each key once.
+    pub tags: Vec<SessionTag>,
 }
 
 /// One entry of a registry token's scope.

@@ -190,6 +190,10 @@ operations! {
     PutPrincipalPolicy "iam:PutRolePolicy" Write Principal "0.1";
     /// Take a role's session.
     AssumeRole "sts:AssumeRole" Write Role "0.1";
+    /// Tag a role's session that is taken.
+    TagSession "sts:TagSession" Read Role "0.2";
+    /// Say who is behind a role's session that is taken.
+    SetSourceIdentity "sts:SetSourceIdentity" Read Role "0.2";
     /// Take temporary credentials for oneself.
     GetSessionToken "sts:GetSessionToken" Write Caller "0.2";
     /// Prove an identity and receive a bearer token, over gRPC or at `/token`.

@@ -45,16 +45,30 @@ impl Context {
         self.folded(&fold(key))
     }
 
-    /// Whether it has no key but these.
+    /// Takes over another's keys, replacing those that both have.
+    pub fn extend(&mut self, other: &Self) -> &mut Self {
+        self.values.extend(other.values.iter().map(|(key, value)| (key.clone(), value.clone())));
+        self
+    }
+
+    /// Whether it has no key but these; one that ends with a slash stands for all that begin with it.
     #[must_use]
     pub fn is_within(&self, keys: &[&str]) -> bool {
-        self.values.keys().all(|key| keys.iter().any(|known| fold(known) == *key))
+        self.values.keys().all(|key| is_among(key, keys))
     }
 
     /// The value of a key that [`fold`] made.
     pub(super) fn folded(&self, key: &str) -> Option<&Value> {
         self.values.get(key)
     }
+}
+
+/// Whether a key that [`fold`] made is one of these, of which those that end with a slash stand for all that begin so.
+pub(super) fn is_among(key: &str, keys: &[&str]) -> bool {
+    keys.iter().any(|known| {
+        let known = fold(known);
+        if known.ends_with('/') { key.len() > known.len() && key.starts_with(&known) } else { key == known }
+    })
 }
 
 /// A key in the case in which keys are compared.

@@ -4,7 +4,7 @@
 //! are. A finding is an error if the policy would be refused or is a hole, else a warning.
 
 use super::condition::Condition;
-use super::context::fold;
+use super::context::{fold, is_among};
 use super::json::{self, Node, Position};
 use super::parse;
 use super::policy::{Actions, Document, Effect, Kind, ResourcePattern, Resources, Statement};
@@ -138,7 +138,7 @@ impl Lint {
 
     fn keys(&mut self, document: &Document, known_keys: &[&str]) {
         for (key, at) in &document.keys {
-            if !known_keys.iter().any(|known| fold(known) == *key) {
+            if !is_among(key, known_keys) {
                 let message = format!("no request here has the key {key:?}, so the policy would be refused");
                 self.add(Severity::Error, "unknown-key", *at, message);
             }

@@ -6,7 +6,7 @@
 use super::action::{Action, ActionPattern};
 use super::arn::ArnPattern;
 use super::condition::Condition;
-use super::context::{Context, fold};
+use super::context::{Context, fold, is_among};
 use super::json::{self, Position};
 use super::principal::{Caller, Element, Hits, Principals};
 use crate::error::Reason;
@@ -191,8 +191,7 @@ impl Document {
     /// # Errors
     /// The first such key, with its place.
     pub fn check_keys(&self, supported: &[&str]) -> Result<(), Error> {
-        let known: BTreeSet<String> = supported.iter().map(|key| fold(key)).collect();
-        let mut unknown: Vec<_> = self.keys.iter().filter(|(key, _)| !known.contains(*key)).collect();
+        let mut unknown: Vec<_> = self.keys.iter().filter(|(key, _)| !is_among(key, supported)).collect();
         unknown.sort_by_key(|(_, at)| (at.line, at.column));
         match unknown.first() {
             Some((key, at)) => {

@@ -5,7 +5,7 @@ use super::lapse::session_length;
 use super::output::{Output, Rows, line, print_json, time};
 use super::{Session, read};
 use crate::pb::identity as pb;
-use crate::pb::trust::AssumeRoleRequest;
+use crate::pb::trust::{AssumeRoleRequest, SessionTag};
 use std::path::PathBuf;
 
 #[derive(clap::Subcommand, Debug)]
@@ -70,6 +70,15 @@ pub(super) enum Role {
         /// The external id the trust policy asks for.
         #[arg(long)]
         external_id: Option<String>,
+        /// A tag of the session.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+        tag: Vec<(String, String)>,
+        /// A tag that goes on to sessions taken from this one.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+        transitive_tag: Vec<(String, String)>,
+        /// Who is behind the session.
+        #[arg(long, value_name = "NAME")]
+        source_identity: Option<String>,
     },
 }
 
@@ -135,7 +144,16 @@ impl Role {
                 put_policy(session, session.below("roles", &name).await?, policy, &file).await?;
             }
             Self::List => list(session).await?,
-            Self::Assume { role, session_name, duration, policy, external_id } => {
+            Self::Assume {
+                role,
+                session_name,
+                duration,
+                policy,
+                external_id,
+                tag,
+                transitive_tag,
+                source_identity,
+            } => {
                 let role_arn = if role.starts_with("arn:") {
                     role
                 } else {
@@ -149,12 +167,23 @@ impl Role {
                     duration: duration.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
                     policies: policy.iter().map(|path| read(path)).collect::<Result<_>>()?,
                     external_id: external_id.unwrap_or_default(),
+                    tags: tags(&tag, false).chain(tags(&transitive_tag, true)).collect(),
+                    source_identity: source_identity.unwrap_or_default(),
                 };
                 assume(session, request).await?;
             }
         }
         Ok(())
     }
+}
+
+fn tags(pairs: &[(String, String)], transitive: bool) -> impl Iterator<Item = SessionTag> {
+    pairs.iter().map(move |(key, value)| SessionTag { key: key.clone(), value: value.clone(), transitive })
+}
+
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 async fn put_policy(session: &Session, parent: String, policy_id: String, file: &std::path::Path) -> Result<()> {

@@ -68,6 +68,7 @@ impl App {
                 policies: None,
                 scope: None,
                 source_identity: None,
+                tags: Vec::new(),
             }),
         };
         Ok(Caller::Principal(Arc::new(Principal { name, unique_id: row.unique_id, session })))

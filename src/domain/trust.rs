@@ -14,7 +14,7 @@ use crate::gate::{Change, Directory, Identified, Registry, Role, RoleAddress};
 use crate::identity::proof::{Expected, claimed_key};
 use crate::identity::sigv4::{self, Presented};
 use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TOKEN_BYTES_MAX, TemporaryCredentials, TokenKeys};
-use crate::names::{AccountId, PageSize, PrincipalKind, PrincipalName, SessionName, Uid};
+use crate::names::{AccountId, PageSize, PrincipalKind, PrincipalName, SessionName, SessionTag, Uid};
 use crate::ops::Op;
 use crate::secret::Secret;
 use crate::store::Tx;
@@ -40,6 +40,8 @@ const SESSION_TOKEN_MAX: Duration = Duration::from_secs(129_600);
 const CHAINED_MAX: Duration = Duration::from_secs(3_600);
 /// Characters of one session policy.
 const SESSION_POLICY_MAX: usize = 2_048;
+/// Tags of one session.
+const SESSION_TAGS_MAX: usize = 50;
 /// Session policies of one session.
 const SESSION_POLICIES_MAX: usize = 10;
 
@@ -85,6 +87,10 @@ pub struct AssumeRole {
     pub policies: Vec<String>,
     /// The external id a trust policy may ask for.
     pub external_id: Option<String>,
+    /// Tags for the session; at most 50, each key once.
+    pub tags: Vec<SessionTag>,
+    /// Who is behind the session; kept along a chain of roles, and never changed.
+    pub source_identity: Option<SessionName>,
 }
 
 struct TakeSession {
@@ -328,9 +334,23 @@ impl App {
         // A user's bearer token is a session too, but not of a role.
         let duration = checked_duration(&request, caller.name.kind == PrincipalKind::Role)?;
         let policies = checked_policies(&request.policies)?;
-        let AssumeRole { role, session_name, external_id, .. } = request;
-        let address = RoleAddress { role: role.clone(), session_name: session_name.to_string(), external_id };
+        let source_identity = source_identity(&caller, request.source_identity.as_ref())?;
+        let tags = session_tags(&caller, &request.tags)?;
+        let AssumeRole { role, session_name, external_id, tags: passed, .. } = request;
+        let address = RoleAddress {
+            role: role.clone(),
+            session_name: session_name.to_string(),
+            external_id,
+            tags: passed,
+            source_identity: source_identity.clone(),
+        };
         let unique_id = self.gate.look::<Role>(ctx, Op::AssumeRole, &address).await?.allowed().0.unique_id.clone();
+        if !tags.is_empty() {
+            self.gate.check::<Role>(ctx, Op::TagSession, std::slice::from_ref(&address)).await?;
+        }
+        if source_identity.is_some() {
+            self.gate.check::<Role>(ctx, Op::SetSourceIdentity, std::slice::from_ref(&address)).await?;
+        }
         let session = Session {
             id: self.clock.uid(),
             name: Some(session_name.clone()),
@@ -338,7 +358,8 @@ impl App {
             expires_at: ctx.now.plus(duration),
             policies,
             scope: None,
-            source_identity: caller.session.as_ref().and_then(|session| session.source_identity.clone()),
+            source_identity,
+            tags,
         };
         let (issued, row) =
             self.issue(Principal { name: role, unique_id: unique_id.clone(), session: None }, session)?;
@@ -455,6 +476,7 @@ impl App {
                 policies: None,
                 scope: None,
                 source_identity: None,
+                tags: Vec::new(),
             },
         }
     }
@@ -485,6 +507,39 @@ fn caller(ctx: &Ctx) -> Result<Arc<Principal>> {
             Err(Error::new(Reason::CallerUnknown, "this call needs the credentials of a user or role session"))
         }
     }
+}
+
+/// The source identity of a session that is taken: what the caller's has, which nobody changes, or what is passed.
+fn source_identity(caller: &Principal, passed: Option<&SessionName>) -> Result<Option<Arc<str>>> {
+    let inherited = caller.session.as_ref().and_then(|session| session.source_identity.clone());
+    match (inherited, passed) {
+        (Some(inherited), Some(passed)) if *inherited != *passed.as_str() => {
+            let text = "The SourceIdentity of the calling session is set and cannot be changed by role chaining";
+            Err(Error::new(Reason::AccessDenied, text))
+        }
+        (inherited, passed) => Ok(inherited.or_else(|| passed.map(|name| name.as_str().into()))),
+    }
+}
+
+/// The tags of a session that is taken: those that the caller's hands on, and those that are passed.
+fn session_tags(caller: &Principal, passed: &[SessionTag]) -> Result<Vec<SessionTag>> {
+    if passed.len() > SESSION_TAGS_MAX {
+        return Err(Error::invalid("tags", format!("at most {SESSION_TAGS_MAX}")));
+    }
+    let own = caller.session.iter().flat_map(|session| &session.tags);
+    let mut tags: Vec<SessionTag> = own.filter(|tag| tag.is_transitive()).cloned().collect();
+    let inherited = tags.len();
+    for tag in passed {
+        match tags.iter().position(|known| known.same_key(tag)) {
+            None => tags.push(tag.clone()),
+            Some(at) if at < inherited => {
+                let text = format!("{} cannot be set: it is a transitive tag of the calling session", tag.key());
+                return Err(Error::invalid("tags", text));
+            }
+            Some(_) => return Err(Error::invalid("tags", format!("{} is given twice; keys ignore case", tag.key()))),
+        }
+    }
+    Ok(tags)
 }
 
 fn checked_duration(request: &AssumeRole, chained: bool) -> Result<Duration> {

@@ -66,12 +66,15 @@ pub const CONTEXT_KEYS: &[&str] = &[
     "aws:PrincipalAccount",
     "aws:PrincipalArn",
     "aws:PrincipalIsAWSService",
+    "aws:PrincipalTag/",
     "aws:PrincipalType",
+    "aws:RequestTag/",
     "aws:RequestedRegion",
     "aws:ResourceAccount",
     "aws:SecureTransport",
     "aws:SourceIdentity",
     "aws:SourceIp",
+    "aws:TagKeys",
     "aws:TokenIssueTime",
     "aws:UserAgent",
     "aws:userid",
@@ -79,6 +82,8 @@ pub const CONTEXT_KEYS: &[&str] = &[
     "ecr:ImageTag",
     "sts:ExternalId",
     "sts:RoleSessionName",
+    "sts:SourceIdentity",
+    "sts:TransitiveTagKeys",
 ];
 
 /// A decision, in words and as a permit.
@@ -391,9 +396,7 @@ fn context(ctx: &Ctx, target: &Target) -> Context {
     if let Some(account) = target.account {
         context.set("aws:ResourceAccount", account.as_str());
     }
-    for (key, value) in &target.context {
-        context.set(key, value.as_str());
-    }
+    context.extend(&target.context);
     match &ctx.caller {
         Caller::Principal(principal) => principal_context(&mut context, principal),
         Caller::Anonymous => {
@@ -427,6 +430,9 @@ fn principal_context(context: &mut Context, principal: &Principal) {
     }
     if let Some(session) = &principal.session {
         context.set("aws:TokenIssueTime", session.issued_at.to_string());
+        for tag in &session.tags {
+            context.set(&format!("aws:PrincipalTag/{}", tag.key()), tag.value());
+        }
         if let Some(identity) = &session.source_identity {
             context.set("aws:SourceIdentity", &**identity);
         }

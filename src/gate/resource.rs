@@ -1,8 +1,9 @@
 //! What operations are authorized on: how each is named, found, and reported missing.
 
+use crate::authz::context::Context;
 use crate::ctx::{Caller, Ctx, Principal};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Arn, Digest, PrincipalName, RepositoryRef, Tag};
+use crate::names::{AccountId, Arn, Digest, PrincipalName, RepositoryRef, SessionTag, Tag};
 use crate::store::{self, Tx, directory, registries, repositories};
 use std::future::Future;
 use std::ops::Deref;
@@ -39,7 +40,7 @@ pub struct Target {
     /// Whether it is a KMS key of `account`, which has the policy that every key begins with.
     pub key: bool,
     /// Context keys only this request has.
-    pub context: Vec<(&'static str, String)>,
+    pub context: Context,
 }
 
 impl Target {
@@ -56,7 +57,7 @@ impl Target {
             registry: false,
             role: None,
             key: false,
-            context: Vec::new(),
+            context: Context::new(),
         }
     }
 }
@@ -222,6 +223,10 @@ pub struct RoleAddress {
     pub session_name: String,
     /// The external id.
     pub external_id: Option<String>,
+    /// The tags that are passed.
+    pub tags: Vec<SessionTag>,
+    /// The source identity that is passed, or inherited.
+    pub source_identity: Option<Arc<str>>,
 }
 
 impl Resource for Role {
@@ -230,8 +235,23 @@ impl Resource for Role {
     fn target(address: &Self::Address) -> Target {
         let mut target = Target::new(address.role.arn().as_str(), Some(address.role.account));
         target.role = Some(address.role.clone());
-        target.context.push(("sts:RoleSessionName", address.session_name.clone()));
-        target.context.extend(address.external_id.clone().map(|id| ("sts:ExternalId", id)));
+        let context = &mut target.context;
+        context.set("sts:RoleSessionName", address.session_name.as_str());
+        if let Some(id) = &address.external_id {
+            context.set("sts:ExternalId", id.as_str());
+        }
+        if let Some(identity) = &address.source_identity {
+            context.set("sts:SourceIdentity", &**identity);
+        }
+        if !address.tags.is_empty() {
+            let keys =
+                |tags: &mut dyn Iterator<Item = &SessionTag>| tags.map(|tag| tag.key().to_owned()).collect::<Vec<_>>();
+            context.set_many("aws:TagKeys", keys(&mut address.tags.iter()));
+            context.set_many("sts:TransitiveTagKeys", keys(&mut address.tags.iter().filter(|tag| tag.is_transitive())));
+        }
+        for tag in &address.tags {
+            context.set(&format!("aws:RequestTag/{}", tag.key()), tag.value());
+        }
         target
     }
 

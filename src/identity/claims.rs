@@ -6,7 +6,7 @@
 use super::error::Error;
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Principal, Scope, Session};
-use crate::names::{AccountId, Arn, PrincipalName, RepositoryName, SessionName, Uid};
+use crate::names::{AccountId, Arn, PrincipalName, RepositoryName, SessionName, SessionTag, Uid};
 use flate2::Compression;
 use flate2::bufread::DeflateDecoder;
 use flate2::write::DeflateEncoder;
@@ -80,7 +80,7 @@ impl Claims {
     /// # Errors
     /// `PackedPolicyTooLarge` beyond [`PACKED_BYTES_MAX`], or [`CONSTRAINTS_BYTES_MAX`] before compression.
     pub(super) fn pack(&self) -> Result<Vec<u8>, Error> {
-        let Session { id, name, issued_at, expires_at, policies, scope, source_identity } = &self.session;
+        let Session { id, name, issued_at, expires_at, policies, scope, source_identity, tags } = &self.session;
         let packed = Packed {
             kind: self.kind.number(),
             principal: self.principal.arn().to_string(),
@@ -90,7 +90,7 @@ impl Claims {
             issued_at: issued_at.micros(),
             expires_at: expires_at.micros(),
             source_identity: source_identity.as_ref().map(ToString::to_string),
-            constraints: Constraints::from_session(policies.as_deref(), scope.as_deref())
+            constraints: Constraints::from_session(policies.as_deref(), scope.as_deref(), tags)
                 .map(|constraints| constraints.deflate())
                 .transpose()?,
         };
@@ -105,7 +105,7 @@ impl Claims {
     pub(super) fn unpack(bytes: &[u8]) -> Option<Self> {
         let packed = Packed::decode(bytes).ok()?;
         let constraints = packed.constraints.as_deref().map(Constraints::inflate);
-        let Constraints { policies, scope } = match constraints {
+        let Constraints { policies, scope, tags } = match constraints {
             Some(constraints) => constraints?,
             None => Constraints::default(),
         };
@@ -124,6 +124,7 @@ impl Claims {
                     None => None,
                 },
                 source_identity: packed.source_identity.map(Arc::from),
+                tags: tags.iter().map(Tag::session_tag).collect::<Option<_>>()?,
             },
         })
     }
@@ -158,6 +159,18 @@ struct Constraints {
     policies: Option<Policies>,
     #[prost(message, optional, tag = "2")]
     scope: Option<Entries>,
+    #[prost(message, repeated, tag = "3")]
+    tags: Vec<Tag>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Tag {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+    #[prost(bool, tag = "3")]
+    transitive: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -187,8 +200,8 @@ struct Entry {
 }
 
 impl Constraints {
-    fn from_session(policies: Option<&[Arc<str>]>, scope: Option<&[Scope]>) -> Option<Self> {
-        if policies.is_none() && scope.is_none() {
+    fn from_session(policies: Option<&[Arc<str>]>, scope: Option<&[Scope]>, tags: &[SessionTag]) -> Option<Self> {
+        if policies.is_none() && scope.is_none() && tags.is_empty() {
             return None;
         }
         let texts = |list: &[Arc<str>]| list.iter().map(ToString::to_string).collect();
@@ -196,6 +209,7 @@ impl Constraints {
         Some(Self {
             policies: policies.map(|list| Policies { texts: texts(list) }),
             scope: scope.map(|list| Entries { entries: entries(list) }),
+            tags: tags.iter().map(Tag::from_session).collect(),
         })
     }
 
@@ -217,6 +231,16 @@ impl Constraints {
         decoder.by_ref().take(limit + 1).read_to_end(&mut plain).ok()?;
         let whole = plain.len() <= CONSTRAINTS_BYTES_MAX && decoder.get_ref().is_empty();
         if whole { Self::decode(plain.as_slice()).ok() } else { None }
+    }
+}
+
+impl Tag {
+    fn from_session(tag: &SessionTag) -> Self {
+        Self { key: tag.key().to_owned(), value: tag.value().to_owned(), transitive: tag.is_transitive() }
+    }
+
+    fn session_tag(&self) -> Option<SessionTag> {
+        SessionTag::new(&self.key, &self.value, self.transitive).ok()
     }
 }
 
@@ -252,9 +276,9 @@ mod tests {
 
     #[test]
     fn a_deflate_bomb_is_refused_at_the_limit() {
-        // One unknown field (number 3, bytes) filled with zeros is a valid message of any size.
+        // One unknown field (number 15, bytes) filled with zeros is a valid message of any size.
         let message = |length: usize| {
-            let mut bytes = vec![0x1a];
+            let mut bytes = vec![0x7a];
             prost::encoding::encode_varint(length as u64, &mut bytes);
             bytes.resize(bytes.len() + length, 0);
             bytes

@@ -82,6 +82,7 @@ fn claims(kind: Kind) -> Claims {
             policies: Some(vec![Arc::from("{}")]),
             scope: None,
             source_identity: None,
+            tags: Vec::new(),
         },
     }
 }

@@ -13,6 +13,7 @@ mod principal;
 mod profile;
 mod region;
 mod repository;
+mod session_tag;
 mod tag;
 mod uid;
 
@@ -26,6 +27,7 @@ pub use principal::{PrincipalKind, PrincipalName, RoleArn, RoleName, SessionName
 pub use profile::Profile;
 pub use region::Region;
 pub use repository::{RepositoryName, RepositoryRef};
+pub use session_tag::SessionTag;
 pub use tag::{Tag, TagPattern};
 pub use uid::Uid;
 

@@ -54,9 +54,9 @@ def identities():
     sts = boto3.client("sts")
     check(sts.get_caller_identity()["Account"] == account, "another account")
     for arguments, code in [
-        ({"Tags": [{"Key": "team", "Value": "a"}]}, "ValidationError"),
+        ({"Tags": [{"Key": "team", "Value": "a"}]}, "AccessDenied"),
         ({"PolicyArns": [{"arn": f"arn:aws:iam::{account}:policy/p"}]}, "ValidationError"),
-        ({"SourceIdentity": "someone"}, "ValidationError"),
+        ({"SourceIdentity": "someone"}, "AccessDenied"),
     ]:
         role = {"RoleArn": f"arn:aws:iam::{account}:role/ci", "RoleSessionName": "night", "ExternalId": "who-asks"}
         check(code_of(sts.assume_role, **role, **arguments) == code, f"{arguments} must not be lost in silence")

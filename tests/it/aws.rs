@@ -121,6 +121,8 @@ async fn things(region: &Region) -> Key {
     region.http("dev").await.push_image(&format!("{}/app", region.account("dev")), "v1", &[b"layer"]).await;
     let me = format!("arn:aws:iam::{}:user/admin", region.account("dev"));
     role(region, "dev", "builder", &trust(&me, None), &allow(&["ecr:*"], "*")).await;
+    let prod = format!("arn:aws:iam::{}:root", region.account("prod"));
+    role(region, "dev", "plain", &trust(&prod, None), &allow(&["ecr:*"], "*")).await;
     Key { id, secret: Secret::new(secret), token: None }
 }
 
@@ -196,6 +198,16 @@ async fn every_operation_of_the_aws_wire_refuses_who_may_not_call_it_and_changes
         let answer = call.send(&region, Some(&foreign)).await;
         assert!(answer.text().contains("AccessDenied"), "{}: {}", call.operation, answer.text());
         assert!(!answer.text().contains("statement"), "what decided is the owner's to know: {}", answer.text());
+    }
+    // Who may take a role may not therefore tag its session, nor say who is behind it.
+    let role = format!("&RoleArn=arn%3Aaws%3Aiam%3A%3A{}%3Arole%2Fplain&RoleSessionName=night", region.account("dev"));
+    for (more, action) in [
+        ("&Tags.member.1.Key=team&Tags.member.1.Value=a", "sts:TagSession"),
+        ("&SourceIdentity=someone", "sts:SetSourceIdentity"),
+    ] {
+        let body = format!("Action=AssumeRole&Version=2011-06-15{role}{more}");
+        let answer = Call { service: "sts", operation: "AssumeRole", body }.send(&region, Some(&foreign)).await;
+        assert!(answer.text().contains("AccessDenied") && answer.text().contains(action), "{}", answer.text());
     }
     before.unchanged(&books(&region), "a foreign account");
     crate::operations::denied(&region, "prod", "refused-aws.txt").await;

@@ -44,6 +44,8 @@ async fn with_home_gone_and_its_folder_moved_the_other_region_logs_in_authorizes
         duration: None,
         policies: Vec::new(),
         external_id: None,
+        tags: Vec::new(),
+        source_identity: None,
     };
     let assumed = away.app().assume_role(&away.admin("prod").await, request).await.unwrap();
     let endpoint = Endpoint::parse(&away.base).unwrap();

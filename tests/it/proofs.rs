@@ -89,7 +89,15 @@ async fn a_session_that_has_ended_proves_nothing() {
     let me = format!("arn:aws:iam::{}:user/admin", region.account("dev"));
     let role = tenants::role(&region, "dev", "builder", &tenants::trust(&me, None), &tenants::allow(&["*"], "*")).await;
     let session_name = SessionName::parse("night").unwrap();
-    let request = AssumeRole { role, session_name, duration: None, policies: Vec::new(), external_id: None };
+    let request = AssumeRole {
+        role,
+        session_name,
+        duration: None,
+        policies: Vec::new(),
+        external_id: None,
+        tags: Vec::new(),
+        source_identity: None,
+    };
     let assumed = region.app().assume_role(&admin, request).await.unwrap();
     region.app().clock().advance(Duration::from_secs(2 * 3_600));
     let credentials = sign::Credentials {

@@ -327,6 +327,8 @@ async fn things(region: &Region) -> Things {
         duration: None,
         policies: Vec::new(),
         external_id: None,
+        tags: Vec::new(),
+        source_identity: None,
     };
     let session = app.assume_role(&admin, request).await.unwrap().id;
     let parent = format!("accounts/{dev}");

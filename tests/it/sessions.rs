@@ -4,12 +4,13 @@ use crate::harness::{Http, Organization, Region, eventually};
 use crate::tenants::{self, Slow, allow, code, now, repository, trust};
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::Code;
-use transship::ctx::Ctx;
+use transship::ctx::{Caller, Ctx};
 use transship::domain::trust::{AssumeRole, Issued};
 use transship::error::Reason;
-use transship::names::{Digest, PrincipalName, SessionName, Uid};
+use transship::names::{Digest, PrincipalName, SessionName, SessionTag, Uid};
 use transship::pb::trust as pb;
 use transship::pb::trust::trust_service_client::TrustServiceClient;
 
@@ -20,6 +21,8 @@ fn asking(role: &PrincipalName) -> AssumeRole {
         duration: None,
         policies: Vec::new(),
         external_id: None,
+        tags: Vec::new(),
+        source_identity: None,
     }
 }
 
@@ -353,4 +356,70 @@ async fn a_registry_token_is_good_for_its_scope_and_its_holder_cannot_widen_it()
     assert!(region.app().list_principals(&ctx, prod, "", transship::names::PageSize::clamp(10)).await.is_err());
     region.app().clock().advance(Duration::from_secs(301));
     assert_eq!(ask(&same).await, [401, 401, 401, 401, 401]);
+}
+
+/// A trust policy that lets a principal take the role, tag its session and say who is behind it.
+fn trust_with_tags(principal: &str) -> String {
+    serde_json::json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": principal},
+        "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]}})
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sessions_tags_are_what_policies_ask_for_and_go_on_only_if_they_are_transitive() {
+    let region = Region::start().await;
+    let dev = region.account("dev");
+    let root = format!("arn:aws:iam::{dev}:root");
+    let by_tag = serde_json::json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "sts:*", "Resource": "*"},
+        {"Effect": "Allow", "Action": "ecr:DescribeRepositories", "Resource": "*",
+            "Condition": {"StringEquals": {"aws:PrincipalTag/Team": "blue"}}}]})
+    .to_string();
+    let first = tenants::role(&region, "dev", "first", &trust_with_tags(&root), &by_tag).await;
+    let second = tenants::role(&region, "dev", "second", &trust_with_tags(&root), &by_tag).await;
+    region.http("dev").await.push_image(&format!("{dev}/app"), "v1", &[b"layer"]).await;
+    let (admin, address) = (region.admin("dev").await, repository(&region, "dev", "app"));
+    let tag = |key: &str, value: &str, transitive| SessionTag::new(key, value, transitive).unwrap();
+    let take = async |ctx: &Ctx, role: &PrincipalName, tags: Vec<SessionTag>| {
+        region.app().assume_role(ctx, AssumeRole { tags, ..asking(role) }).await
+    };
+    let calling =
+        |issued: Issued| Ctx { caller: Caller::Principal(Arc::new(issued.principal)), ..region.app().system("test") };
+    let sees = async |ctx: &Ctx| region.app().get_repository(ctx, &address).await.is_ok();
+    for (value, transitive) in [("blue", false), ("blue", true), ("red", true)] {
+        let session = calling(take(&admin, &first, vec![tag("team", value, transitive)]).await.unwrap());
+        assert_eq!(sees(&session).await, value == "blue", "the keys of tags ignore case");
+        let next = calling(take(&session, &second, Vec::new()).await.unwrap());
+        assert_eq!(sees(&next).await, value == "blue" && transitive, "{value} {transitive}");
+        let overwritten = take(&session, &second, vec![tag("TEAM", "blue", false)]).await.map(drop);
+        assert_eq!(overwritten.is_ok(), !transitive, "an inherited tag is not overwritten");
+    }
+    let twice = take(&admin, &first, vec![tag("team", "a", false), tag("Team", "b", false)]).await.map(drop);
+    assert_eq!(twice.unwrap_err().reason, Reason::InvalidArgument);
+    let many = (0..51).map(|at| tag(&at.to_string(), "", false)).collect();
+    assert_eq!(take(&admin, &first, many).await.map(drop).unwrap_err().reason, Reason::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_behind_a_session_stays_so_along_a_chain_of_roles() {
+    let region = Region::start().await;
+    let root = format!("arn:aws:iam::{}:root", region.account("dev"));
+    let first = tenants::role(&region, "dev", "first", &trust_with_tags(&root), &allow(&["sts:*"], "*")).await;
+    let plain = tenants::trust(&root, None);
+    let second = tenants::role(&region, "dev", "second", &trust_with_tags(&root), &allow(&["sts:*"], "*")).await;
+    let strict = tenants::role(&region, "dev", "strict", &plain, &allow(&["sts:*"], "*")).await;
+    let admin = region.admin("dev").await;
+    let name = |text: &str| Some(SessionName::parse(text).unwrap());
+    let take = async |ctx: &Ctx, role: &PrincipalName, source_identity| {
+        region.app().assume_role(ctx, AssumeRole { source_identity, ..asking(role) }).await
+    };
+    let issued = take(&admin, &first, name("alice")).await.unwrap();
+    let ctx = Ctx { caller: Caller::Principal(Arc::new(issued.principal)), ..region.app().system("test") };
+    let kept = take(&ctx, &second, None).await.unwrap().principal.session.unwrap();
+    assert_eq!(kept.source_identity.as_deref(), Some("alice"));
+    assert!(take(&ctx, &second, name("alice")).await.is_ok());
+    assert_eq!(take(&ctx, &second, name("bob")).await.map(drop).unwrap_err().reason, Reason::AccessDenied);
+    // A role whose trust policy does not let it be said is not taken by who is known to be behind another.
+    assert_eq!(take(&ctx, &strict, None).await.map(drop).unwrap_err().reason, Reason::AccessDenied);
+    assert!(take(&admin, &strict, None).await.is_ok());
 }

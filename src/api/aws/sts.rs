@@ -4,9 +4,12 @@ use super::tree::Tree;
 use super::{Asking, Parameters};
 use crate::domain::trust::{AssumeRole, Issued};
 use crate::error::{Error, Reason, Result};
-use crate::names::{Arn, PrincipalName, SessionName};
+use crate::names::{Arn, PrincipalName, SessionName, SessionTag};
 use crate::ops::Op;
 use std::time::Duration;
+
+/// Members of a list that are looked at; the domain takes fewer.
+const TAGS_READ: usize = 64;
 
 macro_rules! calls {
     ($($name:ident => $op:ident;)*) => {
@@ -51,7 +54,16 @@ impl Call {
 }
 
 async fn assume_role(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
-    parameters.only(&["RoleArn", "RoleSessionName", "Policy", "DurationSeconds", "ExternalId"])?;
+    parameters.only(&[
+        "RoleArn",
+        "RoleSessionName",
+        "Policy",
+        "DurationSeconds",
+        "ExternalId",
+        "Tags",
+        "TransitiveTagKeys",
+        "SourceIdentity",
+    ])?;
     let role = Arn::parse(required(parameters, "RoleArn")?)?;
     let external_id = parameters.text("ExternalId").map(external_id).transpose()?;
     let request = AssumeRole {
@@ -60,8 +72,10 @@ async fn assume_role(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec
         duration: duration(parameters)?,
         policies: parameters.text("Policy").map(ToOwned::to_owned).into_iter().collect(),
         external_id,
+        tags: tags(parameters)?,
+        source_identity: parameters.text("SourceIdentity").map(SessionName::parse).transpose()?,
     };
-    let packed = !request.policies.is_empty();
+    let packed = !request.policies.is_empty() || !request.tags.is_empty();
     let issued = asking.app.assume_role(&asking.ctx, request).await?;
     let user = vec![
         Tree::Text("AssumedRoleId", issued.principal.user_id()),
@@ -71,6 +85,8 @@ async fn assume_role(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec
     if packed {
         result.push(Tree::Text("PackedPolicySize", issued.packed_percent.to_string()));
     }
+    let identity = issued.principal.session.as_ref().and_then(|session| session.source_identity.as_ref());
+    result.extend(identity.map(|identity| Tree::Text("SourceIdentity", identity.to_string())));
     Ok(result)
 }
 
@@ -108,6 +124,27 @@ fn required<'a>(parameters: &'a Parameters, name: &'static str) -> Result<&'a st
         );
         Error::new(Reason::InvalidArgument, text).with("field", name)
     })
+}
+
+/// `Tags.member.N.Key` and `.Value`, with the keys of `TransitiveTagKeys.member.N`.
+fn tags(parameters: &Parameters) -> Result<Vec<SessionTag>> {
+    let numbered = |list: &str, at: usize, field: &str| parameters.text(&format!("{list}.member.{at}{field}"));
+    let transitive: Vec<&str> = (1..=TAGS_READ).map_while(|at| numbered("TransitiveTagKeys", at, "")).collect();
+    let passed: Vec<(&str, &str)> = (1..=TAGS_READ)
+        .map_while(|at| Some((numbered("Tags", at, ".Key")?, numbered("Tags", at, ".Value").unwrap_or_default())))
+        .collect();
+    let read = passed.len() * 2 + transitive.len();
+    let sent = |(name, _): &&(String, String)| name.starts_with("Tags.") || name.starts_with("TransitiveTagKeys.");
+    if parameters.0.iter().filter(sent).count() != read {
+        return Err(Error::invalid(
+            "Tags",
+            "Tags.member.N.Key, Tags.member.N.Value and TransitiveTagKeys.member.N from 1 on",
+        ));
+    }
+    if let Some(key) = transitive.iter().find(|key| !passed.iter().any(|(known, _)| known == *key)) {
+        return Err(Error::invalid("TransitiveTagKeys", format!("{key} is not the key of a tag of this request")));
+    }
+    passed.into_iter().map(|(key, value)| Ok(SessionTag::new(key, value, transitive.contains(&key))?)).collect()
 }
 
 fn duration(parameters: &Parameters) -> Result<Option<Duration>> {

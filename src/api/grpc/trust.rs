@@ -6,7 +6,7 @@ use super::{Services, names};
 use crate::clock::Timestamp;
 use crate::domain::trust::{AssumeRole, Issued};
 use crate::error::{Error, Result};
-use crate::names::{Arn, PrincipalName, SessionName, Uid};
+use crate::names::{Arn, PrincipalName, SessionName, SessionTag, Uid};
 use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
@@ -112,12 +112,18 @@ fn page_key(row: &SessionRow) -> String {
 
 fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
     let duration = message.duration.as_ref().map(names::seconds).transpose().of("duration")?;
+    let tag = |tag: &pb::SessionTag| SessionTag::new(&tag.key, &tag.value, tag.transitive);
+    let tags = message.tags.iter().map(tag).collect::<Result<_, _>>().of("tags")?;
+    let source_identity = Some(message.source_identity.as_str()).filter(|text| !text.is_empty());
+    let source_identity = source_identity.map(SessionName::parse).transpose().of("source_identity")?;
     Ok(AssumeRole {
         role: PrincipalName::from_arn(&Arn::parse(&message.role_arn).of("role_arn")?).of("role_arn")?,
         session_name: SessionName::parse(&message.session_name).of("session_name")?,
         duration: duration.map(Duration::from_secs),
         policies: message.policies,
         external_id: Some(message.external_id).filter(|id| !id.is_empty()),
+        tags,
+        source_identity,
     })
 }
 

@@ -3,7 +3,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::ctx::{Scope, Session};
 use crate::identity::claims::{CONSTRAINTS_BYTES_MAX, Claims, Kind, PACKED_BYTES_MAX};
 use crate::identity::error::Error;
-use crate::names::{AccountId, PrincipalKind, PrincipalName, RepositoryName, SessionName, Uid};
+use crate::names::{AccountId, PrincipalKind, PrincipalName, RepositoryName, SessionName, SessionTag, Uid};
 use crate::secret::Secret;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ fn claims(kind: Kind) -> Claims {
             policies: None,
             scope: None,
             source_identity: None,
+            tags: Vec::new(),
         },
     }
 }
@@ -68,6 +69,8 @@ fn arbitrary_claims() -> impl Strategy<Value = Claims> {
     );
     let policies = prop::option::of(prop::collection::vec("\\PC{0,80}".prop_map(Arc::from), 0..4));
     let scope = prop::option::of(prop::collection::vec(scope, 0..4));
+    let tag = ("[A-Za-z0-9]{1,9}", "[a-z é]{0,9}", any::<bool>())
+        .prop_map(|(key, value, transitive)| SessionTag::new(&key, &value, transitive).unwrap());
     let session = (
         any::<[u8; 16]>(),
         prop::option::of("[A-Za-z0-9_+=,.@-]{2,64}"),
@@ -76,8 +79,9 @@ fn arbitrary_claims() -> impl Strategy<Value = Claims> {
         policies,
         scope,
         prop::option::of("[A-Za-z0-9_+=,.@-]{2,64}".prop_map(Arc::from)),
+        prop::collection::vec(tag, 0..4),
     )
-        .prop_map(|(id, name, issued_at, expires_at, policies, scope, source_identity)| Session {
+        .prop_map(|(id, name, issued_at, expires_at, policies, scope, source_identity, tags)| Session {
             id: Uid::from_bytes(id),
             name: name.map(|name| SessionName::parse(&name).unwrap()),
             issued_at: Timestamp::from_micros(issued_at),
@@ -85,6 +89,7 @@ fn arbitrary_claims() -> impl Strategy<Value = Claims> {
             policies,
             scope,
             source_identity,
+            tags,
         });
     (kind, principal, "[A-Z0-9]{0,21}", session).prop_map(|(kind, principal, unique_id, session)| Claims {
         kind,
