@@ -49,15 +49,16 @@ impl Server {
     ///
     /// # Errors
     /// When the data folder is in use, an address is taken, or a certificate is not this region's.
-    pub async fn start(settings: Settings) -> Result<Self> {
+    pub async fn start(mut settings: Settings) -> Result<Self> {
+        let listener = bind(settings.listen).await?;
+        let address = listener.local_addr().map_err(Error::internal)?;
+        settings.endpoint = chosen(settings.endpoint, address);
         let app = assemble(&settings).await?;
         let organization = app.found(settings.organization, &settings.home).await?;
         if organization.home_region == settings.region {
             first_accounts(&app, &settings).await?;
         }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let listener = bind(settings.listen).await?;
-        let address = listener.local_addr().map_err(Error::internal)?;
         let endpoints = endpoints(&settings, address)?;
         let service = Clients::new(app.clone(), grpc::routes(app.clone(), endpoints).await?);
         let tls = match &settings.tls {
@@ -195,6 +196,14 @@ fn make_private(folder: &Path) -> Result<()> {
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|e| Error::invalid("listen", format!("{address}: {e}")))
+}
+
+/// The endpoint with the port that the system chose, if the choice was left to it.
+fn chosen(endpoint: String, address: SocketAddr) -> String {
+    match endpoint.strip_suffix(":0") {
+        Some(host) => format!("{host}:{}", address.port()),
+        None => endpoint,
+    }
 }
 
 /// The addresses a proof may be made for: the configured one, and the loopback names of the port that was bound.

@@ -46,13 +46,12 @@ impl Serve {
 async fn serve(settings: Settings) -> crate::error::Result<()> {
     let signals = |kind| signal(kind).map_err(crate::error::Error::internal);
     let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
-    let endpoint = settings.endpoint.clone();
     let mut server = Server::start(settings).await?;
     if std::env::var(FAULT).is_ok_and(|fault| fault == "flip-sent-bytes") {
         server.app().faults().flip_sent_bytes();
     }
     tokio::select! {
-        () = server.ready() => announce(&endpoint),
+        () = server.ready() => announce(&server.app().settings().endpoint),
         _ = terminate.recv() => return stop(server).await,
         _ = interrupt.recv() => return stop(server).await,
     }

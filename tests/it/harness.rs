@@ -153,11 +153,17 @@ pub struct Left {
 impl Left {
     /// A process that serves the region; waits until it is ready. Its port is its own choice.
     pub fn spawn(&self) -> Process {
+        self.spawn_logging("info")
+    }
+
+    /// The same with a level for its log, which lies beside the data folder.
+    pub fn spawn_logging(&self, level: &str) -> Process {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("serve.log")).unwrap();
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_transship"))
             .args(["serve", "--config"])
             .arg(self.folder.path().join("config.toml"))
+            .env("RUST_LOG", level)
             .stdout(std::process::Stdio::piped())
             .stderr(log)
             .spawn()
@@ -170,7 +176,8 @@ impl Left {
             "the process said {line:?}; see {}",
             self.folder.path().join("serve.log").display()
         );
-        Process(child)
+        let base = line.trim_start_matches("ready ").trim().to_owned();
+        Process { child, base }
     }
 
     /// The region inside the test again.
@@ -186,20 +193,31 @@ impl Left {
 }
 
 /// A server process that dies with its value.
-pub struct Process(std::process::Child);
+pub struct Process {
+    child: std::process::Child,
+    /// Where it serves.
+    pub base: String,
+}
 
 impl Process {
     /// kill -9.
     pub fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and its end.
+    pub fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

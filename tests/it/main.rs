@@ -13,6 +13,7 @@ mod audit;
 mod aws;
 mod bad_input;
 mod bucket;
+mod canaries;
 mod certificates;
 mod conformance_kms;
 mod damage;

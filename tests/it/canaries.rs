@@ -1,0 +1,158 @@
+//! No secret is in a log, an error, an audit row or anywhere else at rest in clear: all of it is searched for all of them.
+
+use crate::harness::{Answer, Http, Region};
+use crate::tenants::{allow, trust};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::Method;
+use std::path::Path;
+use transship::domain::trust::AssumeRole;
+use transship::identity::canonical::sha256;
+use transship::identity::sign::{Credentials, headers};
+use transship::identity::sigv4::{Request, Target};
+use transship::names::{Region as RegionName, SessionName};
+
+/// What nobody else may read, and what to call it.
+struct Canary {
+    name: &'static str,
+    text: String,
+}
+
+/// Everything that was answered: status lines aside, what a client could log.
+#[derive(Default)]
+struct Told(Vec<String>);
+
+impl Told {
+    fn keep(&mut self, answer: &Answer) {
+        self.0.push(format!("{:?}\n{}", answer.headers, answer.text()));
+    }
+}
+
+/// A signed `GetCallerIdentity` of the AWS wire, by these credentials.
+async fn signed(http: &Http, host: &str, by: &Credentials<'_>) -> Answer {
+    let body = "Action=GetCallerIdentity&Version=2011-06-15";
+    let mut sent = http::HeaderMap::new();
+    sent.insert("host", host.parse().unwrap());
+    sent.insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+    let (uri, region) = ("/".parse().unwrap(), RegionName::parse("us-east-1").unwrap());
+    let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload: sha256(body.as_bytes()) };
+    let now = transship::clock::Clock::system().now();
+    let added = headers(&request, by, &Target { region: &region, service: "sts" }, now).unwrap();
+    sent.extend(added);
+    sent.remove("host");
+    let sent: Vec<_> = sent.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    http.call(Method::POST, "/", &sent, body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
+    let region = Region::start().await;
+    let (dev, admin) = (region.account("dev"), region.admin("dev").await);
+    let (id, secret) = region.access_key("dev");
+    let me = format!("arn:aws:iam::{dev}:user/admin");
+    let role = crate::tenants::role(&region, "dev", "builder", &trust(&me, None), &allow(&["ecr:*"], "*")).await;
+    let request = AssumeRole {
+        role,
+        session_name: SessionName::parse("night").unwrap(),
+        duration: None,
+        policies: Vec::new(),
+        external_id: None,
+        tags: Vec::new(),
+        source_identity: None,
+    };
+    let issued = region.app().assume_role(&admin, request).await.unwrap().credentials;
+    let password = region.password("dev").await;
+    let bearer = crate::grpc::log_in(&region, "dev").await;
+    let scoped = region.http("dev").await.get(&format!("/token?scope=repository:{dev}/app:pull,push")).await;
+    let scoped: serde_json::Value = serde_json::from_slice(&scoped.body).unwrap();
+    let canary = |name, text: &str| Canary { name, text: text.to_owned() };
+    let mut canaries = vec![
+        canary("the secret of an access key", &secret),
+        canary("the secret of a session", issued.secret.expose()),
+        canary("a session token", issued.session_token.expose()),
+        canary("a registry password", &password),
+        canary("a bearer token", &bearer),
+        canary("a scoped token", scoped["token"].as_str().unwrap()),
+        canary("a password that is none", "CANARY-not-a-password-0123456789"),
+        canary("a bearer token that is none", "CANARY-not-a-bearer-token-0123456789"),
+        canary("the plaintext of a layer", "CANARY-the-plaintext-of-a-layer-0123456789"),
+        canary("the plaintext of a manifest", "CANARY-in-a-manifest-0123456789"),
+    ];
+
+    let left = region.leave().await;
+    let process = left.spawn_logging("trace");
+    let base = process.base.clone();
+    let host = base.strip_prefix("http://").unwrap().to_owned();
+    let mut told = Told::default();
+    for token in [&password, &bearer, "CANARY-not-a-password-0123456789"] {
+        let http = Http::new(&base, Some(token.to_owned()));
+        for path in ["/v2/".to_owned(), format!("/v2/{dev}/app/tags/list"), format!("/v2/{dev}/none/manifests/v1")] {
+            told.keep(&http.get(&path).await);
+        }
+    }
+    let nobody = Http::new(&base, None);
+    for shown in [bearer.as_str(), issued.session_token.expose(), "CANARY-not-a-bearer-token-0123456789"] {
+        told.keep(&nobody.call(Method::GET, "/v2/", &[("authorization", &format!("Bearer {shown}"))], "").await);
+        told.keep(&nobody.call(Method::GET, &format!("/v2/{dev}/app/tags/list?token={shown}"), &[], "").await);
+        told.keep(&nobody.call(Method::GET, "/v2/", &[("authorization", &format!("Other {shown}"))], "").await);
+    }
+    let session = Some(&issued.session_token);
+    let (right, wrong) =
+        (transship::secret::Secret::new(secret.clone()), transship::secret::Secret::new("wrong".to_owned()));
+    for (access_key_id, secret, session_token) in [
+        (id.as_str(), &right, None),
+        (id.as_str(), &wrong, None),
+        (issued.access_key_id.as_str(), &issued.secret, session),
+        (issued.access_key_id.as_str(), &wrong, session),
+        (id.as_str(), &right, session),
+    ] {
+        told.keep(&signed(&nobody, &host, &Credentials { access_key_id, secret, session_token }).await);
+    }
+    let http = Http::new(&base, Some(password.clone()));
+    let layer = b"CANARY-the-plaintext-of-a-layer-0123456789";
+    let digest = http.push_blob(&format!("{dev}/app"), layer).await;
+    let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": crate::harness::MANIFEST,
+        "config": {"mediaType": "application/json", "digest": digest, "size": layer.len()}, "layers": [],
+        "annotations": {"secret": "CANARY-in-a-manifest-0123456789"}});
+    http.put_manifest(&format!("{dev}/app"), "v1", crate::harness::MANIFEST, &manifest.to_string()).await;
+    // What a client sends of its own in a broken manifest may not come back, nor be logged.
+    let broken = http.call(Method::PUT, &format!("/v2/{dev}/app/manifests/v2"), &[], manifest.to_string() + "}").await;
+    told.keep(&broken);
+    process.stop();
+
+    let encoded: Vec<Canary> = canaries
+        .iter()
+        .map(|canary| Canary { name: canary.name, text: STANDARD.encode(format!("AWS:{}", canary.text)) })
+        .collect();
+    canaries.extend(encoded);
+    for answer in &told.0 {
+        for canary in &canaries {
+            assert!(!answer.contains(&canary.text), "{} is in an answer: {answer}", canary.name);
+        }
+    }
+    let log = std::fs::read_to_string(left.folder.path().join("serve.log")).unwrap();
+    assert!(log.contains("DEBUG") && log.contains("a registry request was refused"), "{log}");
+    let annotations = "CANARY-in-a-manifest-0123456789";
+    for (path, bytes) in files(left.folder.path()) {
+        // The first keys of an account lie in a file of their own, which says so.
+        if path.ends_with("bootstrap.json") {
+            continue;
+        }
+        for canary in &canaries {
+            // Annotations are an index of referrers, kept in clear beside digests and sizes.
+            let known = canary.text == annotations
+                && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("metadata.db"));
+            let found = memchr(&bytes, canary.text.as_bytes());
+            assert!(!found || known, "{} is in {}", canary.name, path.display());
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let all = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap);
+    let all = all.filter(|entry| entry.file_type().is_file());
+    all.map(|entry| (entry.path().to_owned(), std::fs::read(entry.path()).unwrap())).collect()
+}
+
+fn memchr(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
+}
