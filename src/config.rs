@@ -23,6 +23,10 @@ const DEFAULT_LINK_LEASE_SECS: u64 = 24 * 3_600;
 const DEFAULT_COLLECT_GRACE_SECS: u64 = 3_600;
 /// How often the sweeper looks.
 const DEFAULT_SWEEP_SECS: u64 = 60;
+/// A stored object is read again so long after it was: a week, as disks are commonly scrubbed.
+const DEFAULT_SCRUB_PERIOD_SECS: u64 = 7 * 24 * 3_600;
+/// How fast: 10 TB in a week, and a tenth of what a slow disk reads.
+const DEFAULT_SCRUB_BYTES_PER_SEC: u64 = 16 << 20;
 /// Shards of a new registry's stream: one writer needs one, many need a few.
 const SHARDS: (u32, u32) = (1, 16);
 /// The name of the session in which this server uses AWS KMS; AWS's log shows it.
@@ -166,6 +170,8 @@ struct LimitsFile {
     link_lease_secs: Option<u64>,
     collect_grace_secs: Option<u64>,
     sweep_secs: Option<u64>,
+    scrub_period_secs: Option<u64>,
+    scrub_bytes_per_sec: Option<u64>,
 }
 
 /// Where metadata lies.
@@ -292,6 +298,10 @@ pub struct Settings {
     pub collect_grace: Duration,
     /// How often the sweeper looks.
     pub sweep: Duration,
+    /// How long after it was hashed a stored object is read again.
+    pub scrub_period: Duration,
+    /// How fast that goes; 0 turns it off.
+    pub scrub_bytes_per_sec: u64,
 }
 
 impl Settings {
@@ -376,6 +386,10 @@ impl Settings {
             link_lease: Duration::from_secs(file.limits.link_lease_secs.unwrap_or(DEFAULT_LINK_LEASE_SECS)),
             collect_grace: Duration::from_secs(file.limits.collect_grace_secs.unwrap_or(DEFAULT_COLLECT_GRACE_SECS)),
             sweep: Duration::from_secs(file.limits.sweep_secs.unwrap_or(DEFAULT_SWEEP_SECS).max(1)),
+            scrub_period: Duration::from_secs(
+                file.limits.scrub_period_secs.unwrap_or(DEFAULT_SCRUB_PERIOD_SECS).max(1),
+            ),
+            scrub_bytes_per_sec: file.limits.scrub_bytes_per_sec.unwrap_or(DEFAULT_SCRUB_BYTES_PER_SEC),
             region,
             listen,
             organization,

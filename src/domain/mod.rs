@@ -14,9 +14,13 @@ pub mod keyring;
 pub mod lists;
 pub mod manifest;
 pub mod policies;
+pub mod quarantine;
 pub mod registries;
+pub mod repair;
 pub mod replication;
 pub mod repositories;
+pub mod scrub;
+pub mod storage;
 pub mod sweep;
 pub mod trust;
 pub mod uploads;
@@ -48,8 +52,19 @@ pub struct Settings {
     pub link_lease: Duration,
     /// How long an object that nothing links is kept for those who are reading it.
     pub collect_grace: Duration,
+    /// How often stored objects are read again, and how fast.
+    pub scrub: Scrub,
     /// Where clients reach this region, as printed in repository addresses.
     pub endpoint: String,
+}
+
+/// How stored objects are read again by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Scrub {
+    /// An object is due so long after it was hashed.
+    pub period: Duration,
+    /// How fast is read; 0 turns it off.
+    pub bytes_per_sec: u64,
 }
 
 /// One region's domain: everything a request or job works with.
@@ -65,6 +80,13 @@ pub struct App {
     pub(crate) tokens: RwLock<Option<Arc<TokenKeys>>>,
     pub(crate) proofs: ReplayCache,
     pub(crate) faults: replication::Faults,
+    /// Held by the run of the collector.
+    pub(crate) sweeping: tokio::sync::Mutex<()>,
+    /// Held while an object is set aside.
+    pub(crate) setting_aside: tokio::sync::Mutex<()>,
+    /// Told when something was set aside.
+    pub(crate) damaged: tokio::sync::Notify,
+    pub(crate) replicas: OnceLock<Arc<dyn repair::Replicas>>,
     writing: Mutex<HashSet<Uid>>,
     node: OnceLock<Uid>,
 }
@@ -93,6 +115,10 @@ impl App {
             tokens: RwLock::default(),
             proofs: ReplayCache::default(),
             faults: replication::Faults::default(),
+            sweeping: tokio::sync::Mutex::default(),
+            setting_aside: tokio::sync::Mutex::default(),
+            damaged: tokio::sync::Notify::default(),
+            replicas: OnceLock::new(),
             writing: Mutex::default(),
             node: OnceLock::new(),
         }
@@ -142,7 +168,7 @@ impl App {
         &self.settings
     }
 
-    /// Takes the right to write to an upload; `None` while another request has it.
+    /// Takes the right to write to an upload, or to judge or repair an object; `None` while another request has it.
     pub(crate) fn writing(self: &Arc<Self>, upload: Uid) -> Option<Writing> {
         let taken = self.writing.lock().unwrap_or_else(PoisonError::into_inner).insert(upload);
         taken.then(|| Writing { app: self.clone(), upload })

@@ -7,8 +7,10 @@
 pub mod audit;
 pub mod blobs;
 pub mod claims;
+pub mod collections;
 #[cfg(test)]
 mod conformance;
+mod counters;
 mod dialect;
 pub mod directory;
 mod error;
@@ -16,9 +18,11 @@ mod fault;
 pub mod grants;
 pub mod images;
 mod keyring;
+mod leases;
 mod migrate;
 mod nodes;
 mod postgres;
+pub mod quarantines;
 pub mod receipts;
 pub mod registries;
 pub mod repositories;
