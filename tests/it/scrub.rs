@@ -1,5 +1,6 @@
 //! Damage at rest is found, set aside, never served, and repaired from another copy.
 
+use crate::certificates::{own, transport};
 use crate::harness::{Http, Organization, Region, eventually};
 use crate::replication::{arrival, carry};
 use crate::tenants::{self, code};
@@ -12,6 +13,7 @@ use transship::domain::replication::rules::NewRule;
 use transship::domain::scrub::{Finding, Progress};
 use transship::error::Reason;
 use transship::names::{Digest, PageSize, RepositoryName, Uid};
+use transship::pb::replication::FetchBlobRequest;
 use transship::store::quarantines::QuarantineRow;
 use transship::store::receipts::Inbound;
 use transship::store::rules::Destination;
@@ -496,4 +498,40 @@ async fn what_one_node_sets_aside_no_node_serves_and_what_one_is_sent_heals_it_f
     assert_eq!((told.len(), told[0].repaired_from.as_deref()), (1, Some("a push")));
     first.server.stop().await;
     second.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_is_fetched_from_where_the_asking_region_stands_and_by_the_region_of_the_certificate_only() {
+    let organization = Organization::start(&["us-east-1", "eu-west-1"]).await;
+    let [home, away] = &organization.regions[..] else { panic!("two regions") };
+    let (dev, prod) = (home.account("dev"), home.account("prod"));
+    carry(home, away, "", "").await;
+    let layer = Dice::new().bytes(200_000);
+    home.http("dev").await.push_image(&format!("{dev}/app"), "v1", &[&layer]).await;
+    arrival(&away.http("prod").await, &format!("{prod}/app"), "v1").await;
+    let ca = organization.ca();
+    let request = |offset| FetchBlobRequest {
+        asking_account: dev.to_string(),
+        holding_account: prod.to_string(),
+        repository: "app".to_owned(),
+        digest: Digest::of(&layer).to_string(),
+        offset,
+    };
+    let mut client = transport(away, &ca, &own(home)).await.unwrap();
+    for offset in [0, 1, 131_072, 199_999, 200_000] {
+        let mut pieces = client.fetch_blob(request(offset)).await.unwrap().into_inner();
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.message().await.unwrap() {
+            bytes.extend_from_slice(&piece.data);
+        }
+        assert!(bytes == layer[usize::try_from(offset).unwrap()..], "from {offset}");
+    }
+    for offset in [-1, 200_001] {
+        let refused = client.fetch_blob(request(offset)).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "from {offset}: {refused:?}");
+    }
+    // The same words from another region of the organization are another registry's.
+    let mut other = transport(away, &ca, &own(away)).await.unwrap();
+    let refused = other.fetch_blob(request(0)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused:?}");
 }
