@@ -414,8 +414,11 @@ impl Reading {
 
 fn read_exact(file: &File, chunk: &Chunk) -> Result<BytesMut> {
     let mut sealed = BytesMut::zeroed(chunk.file_len());
-    file.read_exact_at(&mut sealed, chunk.file_offset()).map_err(|e| {
-        Error::new(Reason::DataLoss, "the stored bytes of an object are shorter than they were").because(e)
+    file.read_exact_at(&mut sealed, chunk.file_offset()).map_err(|e| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Error::new(Reason::DataLoss, "the stored bytes of an object are shorter than they were").because(e)
+        }
+        _ => disk::unreadable(e),
     })?;
     Ok(sealed)
 }

@@ -27,6 +27,10 @@ const DEFAULT_SWEEP_SECS: u64 = 60;
 const ADDRESS_RATE: Rate = Rate { per_second: 100, burst: 1_000 };
 /// A user or role: as fast as this server can, unless its operator says otherwise.
 const PRINCIPAL_RATE: Rate = Rate { per_second: 0, burst: 0 };
+/// A stored object is read again so long after it was: a week, as disks are commonly scrubbed.
+const DEFAULT_SCRUB_PERIOD_SECS: u64 = 7 * 24 * 3_600;
+/// How fast: 10 TB in a week, and a tenth of what a slow disk reads.
+const DEFAULT_SCRUB_BYTES_PER_SEC: u64 = 16 << 20;
 /// Shards of a new registry's stream: one writer needs one, many need a few.
 const SHARDS: (u32, u32) = (1, 16);
 /// The name of the session in which this server uses AWS KMS; AWS's log shows it.
@@ -174,6 +178,8 @@ struct LimitsFile {
     address_burst: Option<u32>,
     principal_rate: Option<u32>,
     principal_burst: Option<u32>,
+    scrub_period_secs: Option<u64>,
+    scrub_bytes_per_sec: Option<u64>,
 }
 
 /// A rate with room for a burst; a burst of a second's worth unless it is set.
@@ -320,6 +326,10 @@ pub struct Settings {
     pub principal_rate: Rate,
     /// How often the sweeper looks.
     pub sweep: Duration,
+    /// How long after it was hashed a stored object is read again.
+    pub scrub_period: Duration,
+    /// How fast that goes; 0 turns it off.
+    pub scrub_bytes_per_sec: u64,
 }
 
 impl Settings {
@@ -406,6 +416,10 @@ impl Settings {
             address_rate: ADDRESS_RATE.chosen(file.limits.address_rate, file.limits.address_burst),
             principal_rate: PRINCIPAL_RATE.chosen(file.limits.principal_rate, file.limits.principal_burst),
             sweep: Duration::from_secs(file.limits.sweep_secs.unwrap_or(DEFAULT_SWEEP_SECS).max(1)),
+            scrub_period: Duration::from_secs(
+                file.limits.scrub_period_secs.unwrap_or(DEFAULT_SCRUB_PERIOD_SECS).max(1),
+            ),
+            scrub_bytes_per_sec: file.limits.scrub_bytes_per_sec.unwrap_or(DEFAULT_SCRUB_BYTES_PER_SEC),
             region,
             listen,
             organization,
@@ -514,79 +528,4 @@ impl Problems {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(text: &str, overrides: &[(&str, &str)]) -> Result<Settings, Error> {
-        let strings: BTreeMap<String, String> =
-            overrides.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config.toml");
-        std::fs::write(&path, text).unwrap();
-        Settings::load(Some(&path), &strings)
-    }
-
-    #[test]
-    fn nothing_at_all_is_a_registry_on_a_laptop() {
-        let settings = Settings::load(None, &BTreeMap::new()).unwrap();
-        assert_eq!(settings.listen.to_string(), "127.0.0.1:5000");
-        assert!(matches!(settings.store, Store::Sqlite));
-        assert_eq!(settings.kms, Kms::Embedded);
-    }
-
-    #[test]
-    fn all_problems_are_told_at_once() {
-        let error = settings(
-            "region = \"US\"\nlisten = \"here\"\n[store]\nkind = \"postgres\"\nurl = \"postgres://a:b@c\"",
-            &[],
-        )
-        .unwrap_err();
-        assert_eq!(error.problems.len(), 3, "{error}");
-        assert!(!error.to_string().contains("a:b"), "a secret was repeated: {error}");
-    }
-
-    #[test]
-    fn a_role_for_kms_is_parsed_and_what_belongs_to_it_needs_it() {
-        let aws = |text: &str| settings(&format!("[kms]\nkind = \"aws\"\n{text}"), &[]);
-        let Kms::Aws { role: Some(role), .. } = aws("role_arn = \"arn:aws:iam::111122223333:role/kms\"").unwrap().kms
-        else {
-            panic!("no role")
-        };
-        assert_eq!(
-            (role.arn.as_str(), role.session_name.as_str()),
-            ("arn:aws:iam::111122223333:role/kms", "transship")
-        );
-        assert_eq!((role.external_id, role.sts_endpoint), (None, None));
-        assert_eq!(aws("").unwrap().kms, Kms::Aws { endpoint: None, role: None });
-
-        for (text, key) in [
-            ("role_arn = \"arn:aws:iam::111122223333:user/kms\"", "kms.role_arn"),
-            ("role_arn = \"arn:aws:iam::111122223333:role/kms\"\nsession_name = \"a b\"", "kms.session_name"),
-            ("role_arn = \"arn:aws:iam::111122223333:role/kms\"\nexternal_id = \"x\"", "kms.external_id"),
-            ("role_arn = \"arn:aws:iam::111122223333:role/kms\"\nsts_endpoint = \"sts\"", "kms.sts_endpoint"),
-            ("endpoint = \"127.0.0.1:5000\"", "kms.endpoint"),
-            ("external_id = \"of nobody\"", "kms.external_id"),
-            ("sts_endpoint = \"http://sts\"", "kms.role_arn"),
-            ("role = \"arn:aws:iam::111122223333:role/kms\"", "role"),
-        ] {
-            let error = aws(text).unwrap_err().to_string();
-            assert!(error.contains(key), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error() {
-        assert!(settings("regoin = \"us-east-1\"", &[]).unwrap_err().to_string().contains("regoin"));
-        let profile = settings("[registry]\nprofile = \"aws\"", &[]).unwrap_err().to_string();
-        assert!(profile.contains("registry.profile: profile \"aws\" is not valid"), "{profile}");
-    }
-
-    #[test]
-    fn a_variable_overrides_a_key_by_its_path() {
-        let settings =
-            settings("", &[("TRANSSHIP__REGISTRY__CREATE_ON_PUSH", "true"), ("TRANSSHIP__REGION", "eu-west-1")]);
-        let settings = settings.unwrap();
-        assert!(settings.create_on_push);
-        assert_eq!(settings.region.as_str(), "eu-west-1");
-    }
-}
+mod tests;

@@ -160,6 +160,20 @@ operations! {
     ListReceipts "ecr:DescribeImageReplicationStatus" Read Repository "0.1";
     /// Re-read stored blobs and compare them with their digests.
     VerifyImages "transship:VerifyImages" Data Repository "0.1";
+    /// Hand a blob that went to another region, or came from it, to that region for a repair; between regions only.
+    FetchBlob "transship:FetchBlob" Data Repository "0.2";
+    /// Read what the collector and the scrubber of a region did.
+    GetStorageReport "transship:GetStorageReport" Read Organization "0.2";
+    /// Run the collector of a region.
+    CollectStorage "transship:CollectStorage" Write Organization "0.2";
+    /// Read all stored objects of a region again.
+    ScrubStorage "transship:ScrubStorage" Data Organization "0.2";
+    /// List the damaged blobs of a region.
+    ListQuarantines "transship:ListQuarantines" Read Organization "0.2";
+    /// Read a repository's stored objects again, and set aside what is damaged.
+    QuarantineImages "transship:QuarantineImages" Write Repository "0.2";
+    /// Put sound objects in the place of a repository's damaged ones.
+    RepairImages "transship:RepairImages" Write Repository "0.2";
     /// Make a KMS key.
     CreateKey "kms:CreateKey" Write Key "0.1";
     /// Read KMS keys.

@@ -20,12 +20,13 @@ pub mod transship {
     v1!(registry, "transship.registry.v1");
     v1!(replication, "transship.replication.v1");
     v1!(sharing, "transship.sharing.v1");
+    v1!(storage, "transship.storage.v1");
     v1!(trust, "transship.trust.v1");
 }
 
 pub use transship::{
     identity::v1 as identity, keys::v1 as keys, registry::v1 as registry, replication::v1 as replication,
-    sharing::v1 as sharing, trust::v1 as trust,
+    sharing::v1 as sharing, storage::v1 as storage, trust::v1 as trust,
 };
 
 /// The descriptors of all packages, for reflection.

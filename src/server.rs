@@ -72,6 +72,8 @@ impl Server {
         };
         tasks.spawn(listen::serve(listener, tls, Limits::client(), service, stop.clone()));
         tasks.spawn(jobs::sweep(app.clone(), settings.sweep, stop.clone()));
+        tasks.spawn(jobs::scrub(app.clone(), stop.clone()));
+        tasks.spawn(jobs::repair(app.clone(), stop.clone()));
         let (ready, peer_address) = match &settings.peer {
             Some(peer) => join(&app, &settings, peer, &tasks, &stop).await?,
             None => (watch::channel(true).1, None),
@@ -165,6 +167,7 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
         link_lease: settings.link_lease,
         collect_grace: settings.collect_grace,
         rates: Rates { address: rate(settings.address_rate), principal: rate(settings.principal_rate) },
+        scrub: domain::Scrub { period: settings.scrub_period, bytes_per_sec: settings.scrub_bytes_per_sec },
         endpoint: settings.endpoint.clone(),
     };
     let branches = BranchCache::new(kms.clone(), clock.clone());
@@ -245,6 +248,7 @@ async fn join(
         service,
         stop.clone(),
     ));
+    app.repair_from(Arc::new(peers.clone()));
     tasks.spawn(jobs::replicate(app.clone(), peers.clone(), tasks.clone(), stop.clone()));
     let at_home = settings.home == settings.region;
     let (told, ready) = watch::channel(at_home);

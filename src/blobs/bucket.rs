@@ -66,10 +66,21 @@ impl Bucket {
         let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
         match timeout(READ_TIMEOUT, self.store.get_opts(name, options)).await {
             Ok(Ok(found)) => Ok(Incoming { stream: found.into_stream(), left: Bytes::new() }),
+            // Where the bucket is gone, nothing is known of what lay in it.
             Ok(Err(error @ object_store::Error::NotFound { .. })) => {
+                self.answers().await?;
                 let text = "the stored bytes of an object are missing";
                 Err(Error::new(Reason::DataLoss, text).because(error))
             }
+            Ok(Err(error)) => Err(unavailable(error)),
+            Err(elapsed) => Err(unavailable(elapsed)),
+        }
+    }
+
+    /// Whether the bucket is there at all.
+    async fn answers(&self) -> Result<()> {
+        match timeout(READ_TIMEOUT, self.store.list(None).try_next()).await {
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(unavailable(error)),
             Err(elapsed) => Err(unavailable(elapsed)),
         }

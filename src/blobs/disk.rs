@@ -74,9 +74,15 @@ impl Disk {
     }
 
     pub(super) fn reader(&self, account: AccountId, uid: Uid) -> Result<File> {
-        File::open(self.path(account, uid)).map_err(|e| {
-            let text = format!("the stored bytes of object {uid} are missing or unreadable");
-            Error::new(Reason::DataLoss, text).with("object", uid).because(e)
+        let path = self.path(account, uid);
+        File::open(&path).map_err(|e| {
+            // Where the id of the node is gone too, it is the disk that is missing, and not an object.
+            let lost = e.kind() == std::io::ErrorKind::NotFound && self.root.join("node").exists();
+            if lost {
+                let text = format!("the stored bytes of object {uid} are missing");
+                return Error::new(Reason::DataLoss, text).with("object", uid).because(e);
+            }
+            unreadable(at(&path, "open", &e))
         })
     }
 
@@ -182,6 +188,11 @@ fn list_objects(root: &Path) -> std::io::Result<Vec<(AccountId, Uid)>> {
         }
     }
     Ok(found)
+}
+
+/// The disk did not give what it was asked for, which says nothing of what lies on it.
+pub(super) fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Reason::Unavailable, "the disk of the blob store does not answer; try again shortly").because(error)
 }
 
 fn at(path: &Path, doing: &str, error: &std::io::Error) -> Error {

@@ -10,6 +10,7 @@ use crate::pb::registry::lock_service_client::LockServiceClient;
 use crate::pb::registry::registry_service_client::RegistryServiceClient;
 use crate::pb::replication::replication_service_client::ReplicationServiceClient;
 use crate::pb::sharing::sharing_service_client::SharingServiceClient;
+use crate::pb::storage::storage_service_client::StorageServiceClient;
 use crate::pb::trust::trust_service_client::TrustServiceClient;
 use crate::pb::trust::{ExchangeTokenRequest, GetAuthorizationTokenRequest, GetCallerIdentityRequest};
 use crate::secret::Secret;
@@ -155,6 +156,12 @@ impl Client {
     #[must_use]
     pub fn keys(&self) -> KeyServiceClient<Proven> {
         self.proven(KeyServiceClient::new)
+    }
+
+    /// The collector, the scrubber, repair.
+    #[must_use]
+    pub fn storage(&self) -> StorageServiceClient<Proven> {
+        self.proven(StorageServiceClient::new)
     }
 
     /// The trust broker.

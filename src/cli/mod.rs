@@ -22,6 +22,7 @@ mod replication;
 mod repository;
 pub mod serve;
 mod session;
+mod storage;
 
 use clap::{Parser, Subcommand};
 use client::{Client, Credentials};
@@ -111,6 +112,9 @@ enum Command {
     /// Sessions that were issued.
     #[command(subcommand)]
     Session(session::Session),
+    /// The collector, the scrubber, damaged blobs and their repair.
+    #[command(subcommand)]
+    Storage(storage::Storage),
     /// Policy files.
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -207,6 +211,7 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::Grant(command) => command.run(&session).await?,
         Command::Replication(command) => return command.run(&session).await,
         Command::Key(command) => command.run(&session).await?,
+        Command::Storage(command) => return command.run(&session).await,
         Command::Session(command) => command.run(&session).await?,
         Command::Whoami => access::whoami(&session).await?,
         Command::Explain(command) => command.run(&session).await?,

@@ -1,5 +1,6 @@
 //! Blobs as a repository's callers see them: existence by the (repository, blob) edge, reading under a lease.
 
+use super::quarantine::Suspect;
 use super::{App, keyring};
 use crate::authz::permit::Allowed;
 use crate::blobs::Reader;
@@ -30,6 +31,7 @@ pub struct Blob {
     pub size: u64,
     reader: Reader,
     lease: Lease,
+    suspect: Suspect,
 }
 
 struct DeleteBlob {
@@ -45,7 +47,7 @@ impl Change for DeleteBlob {
             let text = "this registry answers as Amazon ECR, which deletes no blobs: they go when no image names them";
             return Err(Error::new(Reason::Unsupported, text).with("allow", "GET, HEAD"));
         }
-        if !tx.link_exists(repository.uid, &self.digest).await? {
+        if tx.link(repository.uid, &self.digest).await?.is_none() {
             return Err(missing(&self.digest));
         }
         if tx.edge_parent_exists(repository.uid, &self.digest, EdgeKind::Blob).await? {
@@ -64,6 +66,8 @@ pub(super) struct LinkBlob {
     pub(super) link: LinkRow,
     /// That the caller brought it, if a caller did.
     pub(super) claim: Option<ClaimRow>,
+    /// Where the bytes come from, in words.
+    pub(super) from: String,
     pub(super) now: Timestamp,
 }
 
@@ -83,7 +87,7 @@ impl Change for LinkBlob {
         if let Some(claim) = &self.claim {
             tx.claim_put(claim).await?;
         }
-        Ok(tx.link_insert(&link, self.now).await?)
+        Ok(tx.link_insert(&link, &self.from, self.now).await?)
     }
 }
 
@@ -123,6 +127,7 @@ impl App {
         };
         let (repository, mut tx) = view.parts();
         let (link, blob) = tx.link(repository.uid, &digest).await?.ok_or_else(|| missing(&digest))?;
+        sound(&blob)?;
         let soon = ctx.now.plus(self.settings.link_lease / 2);
         if link.lease_until < soon && !tx.edge_parent_exists(link.repository, &digest, EdgeKind::Blob).await? {
             drop(view);
@@ -143,15 +148,30 @@ impl App {
     ///
     /// # Errors
     /// When the caller may not, the repository does not hold it, or its key cannot be used.
-    pub async fn get_blob(&self, ctx: &Ctx, address: &RepositoryRef, digest: Digest) -> Result<Blob> {
+    pub async fn get_blob(self: &Arc<Self>, ctx: &Ctx, address: &RepositoryRef, digest: Digest) -> Result<Blob> {
+        self.get_blob_under(ctx, Op::GetDownloadUrlForLayer, address, digest).await
+    }
+
+    /// As [`App::get_blob`], under another operation.
+    pub(crate) async fn get_blob_under(
+        self: &Arc<Self>,
+        ctx: &Ctx,
+        op: Op,
+        address: &RepositoryRef,
+        digest: Digest,
+    ) -> Result<Blob> {
         let asked = RepositoryAddress::of(address, Object::Blob(digest));
-        let (mut view, lease) = self.gate.stream::<Repository>(ctx, Op::GetDownloadUrlForLayer, &asked).await?;
+        let (mut view, lease) = self.gate.stream::<Repository>(ctx, op, &asked).await?;
         let (repository, mut tx) = view.parts();
         let found = tx.link(repository.uid, &digest).await?;
         let repository = view.into_allowed();
         let (link, blob) = found.ok_or_else(|| missing(&digest))?;
-        let reader = self.open_blob(&repository, &link, &blob).await?;
-        Ok(Blob { digest, size: blob.size, reader, lease })
+        let suspect = Suspect::new(self, &repository, &link, &blob);
+        match self.open_blob(&repository, &link, &blob).await {
+            Ok(reader) => Ok(Blob { digest, size: blob.size, reader, lease, suspect }),
+            Err(error) if error.reason == Reason::DataLoss && suspect.judge().await => Err(damaged(&digest)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a blob from a repository; the object goes when nothing links it.
@@ -165,7 +185,13 @@ impl App {
 
     /// Opens a blob through a repository's link.
     pub(crate) async fn open_blob(&self, repository: &Repository, link: &LinkRow, blob: &BlobRow) -> Result<Reader> {
+        sound(blob)?;
         let data_key = self.data_key(repository, link, blob).await?;
+        self.reader(&data_key, blob).await
+    }
+
+    /// Opens an object with its data key, whatever is known of it.
+    pub(super) async fn reader(&self, data_key: &DataKey, blob: &BlobRow) -> Result<Reader> {
         let envelope = Envelope {
             account: blob.account,
             blob: blob.uid,
@@ -175,7 +201,7 @@ impl App {
             parts: Part::decode_table(&blob.parts)?,
             commit: blob.commitment,
         };
-        self.blobs.reader(blob.account, blob.uid, Opener::new(&data_key, envelope)?).await
+        self.blobs.reader(blob.account, blob.uid, Opener::new(data_key, envelope)?).await
     }
 
     /// A blob's data key, through a repository's link.
@@ -195,6 +221,9 @@ impl Blob {
             let failed = self.pump(range, &sender).await;
             if let Err(error) = failed {
                 tracing::warn!(blob = %self.digest, error = ?error, "a blob's transfer was cut");
+                if error.reason == Reason::DataLoss {
+                    tokio::spawn(self.suspect.judged());
+                }
                 // The receiver may be gone; then nobody is left to be told.
                 let _ = sender.send(Err(error)).await;
             }
@@ -222,6 +251,21 @@ impl Blob {
         }
         Ok(())
     }
+}
+
+/// Refuses an object that is known to be damaged.
+pub(in crate::domain) fn sound(blob: &BlobRow) -> Result<()> {
+    if blob.quarantined_at.is_some() { Err(damaged(&blob.digest)) } else { Ok(()) }
+}
+
+/// What an authorized caller hears of a blob whose stored bytes are damaged. It reads as missing to programs, so that a
+/// client which has the bytes sends them again.
+fn damaged(digest: &Digest) -> Error {
+    let text = format!(
+        "blob {digest} is damaged at rest and set aside until it is repaired from another copy; pushing it again \
+         repairs it at once"
+    );
+    Error::new(Reason::LayerNotFound, text).with("digest", digest).with("state", "quarantined")
 }
 
 /// What an authorized caller hears of a blob that the repository does not hold.

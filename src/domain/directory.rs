@@ -253,9 +253,7 @@ impl App {
     /// # Errors
     /// When the caller may not.
     pub async fn list_accounts(&self, ctx: &Ctx, after: &str, size: PageSize) -> Result<Vec<Account>> {
-        let owner = self.management_account().await?.ok_or_else(|| {
-            Error::new(Reason::Unavailable, "this region does not know its organization yet; try again shortly")
-        })?;
+        let owner = self.organization_owner().await?;
         let mut view = self.gate.read::<Organization>(ctx, Op::ListAccounts, &owner).await?;
         Ok(view.parts().1.account_list(after, size).await?)
     }
@@ -374,7 +372,7 @@ impl App {
     }
 
     /// The account that administers the organization: the first that was made.
-    async fn management_account(&self) -> Result<Option<AccountId>> {
+    pub(super) async fn management_account(&self) -> Result<Option<AccountId>> {
         Ok(self.store.snapshot().await?.tx().account_first().await?)
     }
 

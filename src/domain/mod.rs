@@ -15,10 +15,14 @@ pub mod lists;
 pub mod locks;
 pub mod manifest;
 pub mod policies;
+pub mod quarantine;
 pub mod rates;
 pub mod registries;
+pub mod repair;
 pub mod replication;
 pub mod repositories;
+pub mod scrub;
+pub mod storage;
 pub mod sweep;
 mod tags;
 pub mod trust;
@@ -53,6 +57,8 @@ pub struct Settings {
     pub collect_grace: Duration,
     /// How many requests a second a caller may make.
     pub rates: rates::Rates,
+    /// How often stored objects are read again, and how fast.
+    pub scrub: Scrub,
     /// Where clients reach this region, as printed in repository addresses.
     pub endpoint: String,
 }
@@ -64,6 +70,15 @@ impl Settings {
         let host = self.endpoint.split_once("://").map_or(self.endpoint.as_str(), |(_, host)| host);
         format!("{host}/{account}/{name}")
     }
+}
+
+/// How stored objects are read again by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Scrub {
+    /// An object is due so long after it was hashed.
+    pub period: Duration,
+    /// How fast is read; 0 turns it off.
+    pub bytes_per_sec: u64,
 }
 
 /// One region's domain: everything a request or job works with.
@@ -80,6 +95,13 @@ pub struct App {
     pub(crate) proofs: ReplayCache,
     meter: rates::Meter,
     pub(crate) faults: replication::Faults,
+    /// Held by the run of the collector.
+    pub(crate) sweeping: tokio::sync::Mutex<()>,
+    /// Held while an object is set aside.
+    pub(crate) setting_aside: tokio::sync::Mutex<()>,
+    /// Told when something was set aside.
+    pub(crate) damaged: tokio::sync::Notify,
+    pub(crate) replicas: OnceLock<Arc<dyn repair::Replicas>>,
     writing: Mutex<HashSet<Uid>>,
     node: OnceLock<Uid>,
 }
@@ -109,6 +131,10 @@ impl App {
             tokens: RwLock::default(),
             proofs: ReplayCache::default(),
             faults: replication::Faults::default(),
+            sweeping: tokio::sync::Mutex::default(),
+            setting_aside: tokio::sync::Mutex::default(),
+            damaged: tokio::sync::Notify::default(),
+            replicas: OnceLock::new(),
             writing: Mutex::default(),
             node: OnceLock::new(),
         }
@@ -158,7 +184,7 @@ impl App {
         &self.settings
     }
 
-    /// Takes the right to write to an upload; `None` while another request has it.
+    /// Takes the right to write to an upload, or to judge or repair an object; `None` while another request has it.
     pub(crate) fn writing(self: &Arc<Self>, upload: Uid) -> Option<Writing> {
         let taken = self.writing.lock().unwrap_or_else(PoisonError::into_inner).insert(upload);
         taken.then(|| Writing { app: self.clone(), upload })

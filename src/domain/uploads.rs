@@ -5,8 +5,10 @@
 
 mod changes;
 mod mount;
+mod origin;
 
 use self::changes::{AdvanceUpload, CancelUpload, CompleteUpload, StartUpload};
+pub(crate) use self::origin::Origin;
 use super::blobs::LinkBlob;
 use super::{App, Writing, keyring};
 use crate::authz::permit::Allowed;
@@ -15,7 +17,7 @@ use crate::ctx::{Caller, Ctx};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Gate, Object, Repository, RepositoryAddress};
 use crate::keys::{self, BranchKey, DataKey, Part, RootKey, SEGMENT_SIZE, Sealer, UploadWrap};
-use crate::names::{AccountId, Algorithm, Digest, RepositoryRef, Uid};
+use crate::names::{Algorithm, Digest, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
 use crate::store::claims::ClaimRow;
@@ -44,7 +46,7 @@ pub enum Started {
     Mounted(Digest),
 }
 
-/// The operations under which an upload is authorized: a client's, or replication's.
+/// The operations under which an upload is authorized.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ops {
     pub(crate) start: Op,
@@ -52,12 +54,12 @@ pub(crate) struct Ops {
     pub(crate) complete: Op,
 }
 
-/// A client's upload.
-pub(crate) const CLIENT: Ops =
-    Ops { start: Op::InitiateLayerUpload, part: Op::UploadLayerPart, complete: Op::CompleteLayerUpload };
-/// A blob that arrives by replication.
-pub(crate) const REPLICATION: Ops =
-    Ops { start: Op::ReplicateImage, part: Op::ReplicateImage, complete: Op::ReplicateImage };
+impl Ops {
+    /// One operation for all of it.
+    fn one(op: Op) -> Self {
+        Self { start: op, part: op, complete: op }
+    }
+}
 
 /// An upload whose next bytes are expected.
 pub(crate) struct Open {
@@ -103,7 +105,7 @@ impl App {
         {
             return Ok(Started::Mounted(digest));
         }
-        self.new_upload(ctx, CLIENT, &repository, named, None).await.map(Started::Upload)
+        self.new_upload(ctx, Origin::Push.ops(), &repository, named, None).await.map(Started::Upload)
     }
 
     /// Opens an upload in a repository; `digest` when it is known in advance.
@@ -160,10 +162,11 @@ impl App {
         from: Option<u64>,
         body: impl Stream<Item = Result<Bytes>> + Send + Unpin,
     ) -> Result<u64> {
-        let open = self.open_upload(ctx, CLIENT, address, uid).await?;
+        let ops = Origin::Push.ops();
+        let open = self.open_upload(ctx, ops, address, uid).await?;
         check_order(&open, from)?;
-        let received = self.receive(ctx, CLIENT, open, body, None).await?;
-        self.acknowledge(ctx, CLIENT, received).await
+        let received = self.receive(ctx, ops, open, body, None).await?;
+        self.acknowledge(ctx, ops, received).await
     }
 
     /// Adds the last body, if any, and closes an upload under its digest.
@@ -179,10 +182,11 @@ impl App {
         body: impl Stream<Item = Result<Bytes>> + Send + Unpin,
         digest: Digest,
     ) -> Result<()> {
-        let open = self.open_upload(ctx, CLIENT, address, uid).await?;
+        let ops = Origin::Push.ops();
+        let open = self.open_upload(ctx, ops, address, uid).await?;
         check_order(&open, from)?;
-        let received = self.receive(ctx, CLIENT, open, body, None).await?;
-        self.complete(ctx, CLIENT, received, digest, None).await
+        let received = self.receive(ctx, ops, open, body, None).await?;
+        self.complete(ctx, received, digest, &Origin::Push).await
     }
 
     /// Drops an upload with its bytes.
@@ -190,8 +194,8 @@ impl App {
     /// # Errors
     /// When the caller may not push here, or the upload is not the caller's.
     pub async fn cancel_upload(self: &Arc<Self>, ctx: &Ctx, address: &RepositoryRef, uid: Uid) -> Result<()> {
-        let open = self.open_upload(ctx, CLIENT, address, uid).await?;
-        self.drop_upload(ctx, CLIENT, open).await
+        let open = self.open_upload(ctx, Origin::Push.ops(), address, uid).await?;
+        self.drop_upload(ctx, Origin::Push.ops(), open).await
     }
 
     async fn drop_upload(&self, ctx: &Ctx, ops: Ops, open: Open) -> Result<()> {
@@ -289,15 +293,9 @@ impl App {
     }
 
     /// Verifies a received upload and links it into the repository.
-    pub(crate) async fn complete(
-        &self,
-        ctx: &Ctx,
-        ops: Ops,
-        received: Received,
-        digest: Digest,
-        source: Option<AccountId>,
-    ) -> Result<()> {
+    pub(crate) async fn complete(&self, ctx: &Ctx, received: Received, digest: Digest, origin: &Origin) -> Result<()> {
         let Received { open, writer, .. } = received;
+        let ops = origin.ops();
         let account = open.repository.account;
         let (blobs, object) = (self.blobs.clone(), open.row.blob);
         let finishing = async move { blobs.finish(account, object, writer, digest).await };
@@ -309,8 +307,8 @@ impl App {
             }
             Err(error) => return Err(error),
         };
-        let claim = source.is_none().then(|| self.claim(ctx, open.repository.uid, digest)).transpose()?;
-        let change = self.completion(&open, &verified, source, claim).await?;
+        let claim = origin.is_claimed().then(|| self.claim(ctx, open.repository.uid, digest)).transpose()?;
+        let change = self.completion(&open, &verified, origin, claim).await?;
         let asked = RepositoryAddress::of(&open.repository.address, Object::Whole);
         let (gate, ctx) = (self.gate.clone(), ctx.clone());
         kept(&open.writing, async move { gate.write(&ctx, ops.complete, &asked, change).await }).await
@@ -320,7 +318,7 @@ impl App {
         &self,
         open: &Open,
         verified: &VerifiedBlob,
-        source: Option<AccountId>,
+        origin: &Origin,
         claim: Option<ClaimRow>,
     ) -> Result<CompleteUpload> {
         let repository = &open.repository;
@@ -341,22 +339,29 @@ impl App {
             parts: Part::encode_table(sealing.parts()),
             commitment: *sealing.commit(),
             verified_at: now,
+            quarantined_at: None,
         };
         let link = LinkRow {
             repository: repository.uid,
             digest: blob.digest,
             blob: blob.uid,
             key: wrap(&open.data_key, blob.uid, &blob.commitment)?,
-            source_account: source,
+            source_account: origin.source(),
             lease_until: now.plus(self.settings.link_lease),
         };
-        let elsewhere = self.same_content(repository, &blob.digest, &link).await?;
-        Ok(CompleteUpload { uid: open.row.uid, blob, link, claim, elsewhere })
+        let elsewhere = self.same_content(repository, &blob.digest, &link, origin).await?;
+        Ok(CompleteUpload { uid: open.row.uid, blob, link, claim, elsewhere, from: origin.words() })
     }
 
     /// A link to the same content that the account holds under the same key, if its branch key is at hand
     /// (decision 29: opportunistic, and the caller cannot tell).
-    async fn same_content(&self, repository: &Repository, digest: &Digest, link: &LinkRow) -> Result<Option<LinkBlob>> {
+    async fn same_content(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        link: &LinkRow,
+        origin: &Origin,
+    ) -> Result<Option<LinkBlob>> {
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();
         let found = tx.link_elsewhere(repository.account, &repository.kms_key, digest, None).await?;
@@ -369,7 +374,7 @@ impl App {
             return Ok(None);
         };
         let address = holder.into_address(&self.settings.region);
-        self.relink(repository, &branch, &address, &other, &blob, link).await.map(Some)
+        self.relink(repository, &branch, (&address, &other, &blob), link, origin).await.map(Some)
     }
 
     /// Wraps another repository's object for this one.
@@ -377,10 +382,9 @@ impl App {
         &self,
         repository: &Repository,
         other_branch: &BranchKey,
-        other_address: &RepositoryRef,
-        other: &LinkRow,
-        blob: &BlobRow,
+        (other_address, other, blob): (&RepositoryRef, &LinkRow, &BlobRow),
         link: &LinkRow,
+        origin: &Origin,
     ) -> Result<LinkBlob> {
         let data_key =
             keyring::unwrap(other_branch, &other.key, other_address, other.repository, blob.uid, &blob.commitment)?;
@@ -392,6 +396,7 @@ impl App {
             key,
             link: link.clone(),
             claim: None,
+            from: origin.words(),
             now: self.clock.now(),
         })
     }
@@ -410,33 +415,29 @@ impl App {
         let (holder, mut tx) = view.parts();
         let found = tx.link(holder.uid, &digest).await?;
         let holder = view.into_allowed();
-        self.link_from(ctx, Op::InitiateLayerUpload, repository, &holder, found, None).await
+        self.link_from(ctx, repository, &holder, found, &Origin::Mount).await
     }
 
     /// Links an object that another repository of the same account holds under the same key.
     pub(crate) async fn link_from(
         &self,
         ctx: &Ctx,
-        op: Op,
         repository: &Repository,
         holder: &Repository,
         found: Option<(LinkRow, BlobRow)>,
-        source: Option<AccountId>,
+        origin: &Origin,
     ) -> Result<bool> {
-        let Some((other, blob)) = found else { return Ok(false) };
+        let Some((other, blob)) = found.filter(|(_, blob)| blob.quarantined_at.is_none()) else { return Ok(false) };
         if blob.account != repository.account || blob.kms_key != repository.kms_key {
             return Ok(false);
         }
-        let link = LinkRow {
-            source_account: source,
-            lease_until: self.clock.now().plus(self.settings.link_lease),
-            ..other.clone()
-        };
+        let lease_until = self.clock.now().plus(self.settings.link_lease);
+        let link = LinkRow { source_account: origin.source(), lease_until, ..other.clone() };
         let branch = self.branch(&holder.row, &holder.address, other.key.branch_version).await?;
-        let mut change = self.relink(repository, &branch, &holder.address, &other, &blob, &link).await?;
-        change.claim = source.is_none().then(|| self.claim(ctx, repository.uid, blob.digest)).transpose()?;
+        let mut change = self.relink(repository, &branch, (&holder.address, &other, &blob), &link, origin).await?;
+        change.claim = origin.is_claimed().then(|| self.claim(ctx, repository.uid, blob.digest)).transpose()?;
         let asked = RepositoryAddress::whole(&repository.address);
-        self.gate.write(ctx, op, &asked, change).await
+        self.gate.write(ctx, origin.ops().start, &asked, change).await
     }
 }
 
@@ -555,9 +556,8 @@ pub(crate) fn principal(ctx: &Ctx) -> Result<String> {
     match &ctx.caller {
         Caller::Principal(principal) => Ok(principal.unique_id.to_string()),
         Caller::Replication { account, region } => Ok(format!("replication/{region}/{account}")),
-        Caller::Anonymous | Caller::System(_) => {
-            Err(Error::new(Reason::CallerUnknown, "pushing needs credentials; log in first"))
-        }
+        Caller::System(job) => Ok(format!("system/{job}")),
+        Caller::Anonymous => Err(Error::new(Reason::CallerUnknown, "pushing needs credentials; log in first")),
     }
 }
 

@@ -4,10 +4,11 @@
 //! PUSH has three: bytes may be uploaded before any tag is known; what is here already may be asked for, and so named by
 //! a manifest, only as far as a tag it covers reaches; `PutImage` must name only tags it covers.
 
-use crate::names::RepositoryRef;
+use crate::names::{AccountId, RepositoryRef};
 use crate::store::grants::{GrantAction, GrantRow};
 use crate::store::registries::StoredPolicy;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const PULL: &[&str] = &[
     "ecr:BatchGetImage",
@@ -28,6 +29,16 @@ pub(super) fn compile(grant: &GrantRow, repository: &RepositoryRef) -> Option<St
     let policy = json!({ "Version": "2012-10-17", "Statement": statements });
     let bindings = grant.grantee_id.iter().map(|id| (grant.grantee.clone(), id.clone())).collect();
     Some(StoredPolicy { text: policy.to_string(), bindings })
+}
+
+/// Whether another region's registry may have a blob back, as the policy of the repository that holds it.
+pub(super) fn replica(account: AccountId, proven: bool) -> StoredPolicy {
+    let policy = json!({ "Version": "2012-10-17", "Statement": {
+        "Effect": if proven { "Allow" } else { "Deny" },
+        "Principal": { "AWS": account.as_str() },
+        "Action": "transship:FetchBlob",
+    } });
+    StoredPolicy { text: policy.to_string(), bindings: BTreeMap::new() }
 }
 
 fn statements(grant: &GrantRow, action: GrantAction) -> Vec<Value> {

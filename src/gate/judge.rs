@@ -152,7 +152,7 @@ impl Judge {
                 documents,
                 &replication_role(*account),
                 *account,
-                r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["ecr:ReplicateImage","ecr:CreateRepository"],"Resource":"*"}}"#,
+                r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["ecr:ReplicateImage","ecr:CreateRepository","transship:FetchBlob"],"Resource":"*"}}"#,
             )?,
             Caller::System(job) => {
                 if let Some(account) = target.account {
@@ -162,6 +162,7 @@ impl Judge {
             }
         }
         judge.load_resource(documents, tx, ctx.now, target).await?;
+        judge.load_replica(documents, tx, ctx, target).await?;
         let wants_tags = judge.documents().any(|document| document.mentions("ecr:ImageTag"));
         judge.wants_tags = wants_tags;
         Ok(judge)
@@ -242,6 +243,19 @@ impl Judge {
             self.add(documents, "role trust policy", Kind::Trust, policy)?;
         }
         Ok(())
+    }
+
+    /// What another region may have back of a repository: a receipt, or a blob's arrival from there, is a grant of that
+    /// blob. Without either nobody gets it, not even the same account.
+    async fn load_replica(&mut self, documents: &Documents, tx: &mut Tx<'_>, ctx: &Ctx, target: &Target) -> Result<()> {
+        let Caller::Replication { account, region } = &ctx.caller else { return Ok(()) };
+        let Some((_, Object::Blob(digest))) = &target.repository else { return Ok(()) };
+        let proven = match &self.repository {
+            Some(row) => tx.replica_proven(row.uid, digest, region, *account).await?,
+            None => false,
+        };
+        let policy = grants::replica(*account, proven);
+        self.add(documents, "replica", Kind::Resource, Some(policy))
     }
 
     fn add(&mut self, documents: &Documents, id: &str, kind: Kind, policy: Option<StoredPolicy>) -> Result<()> {
@@ -466,6 +480,9 @@ fn job_policy(job: &str) -> &'static str {
         }
         "replicate" => {
             r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["ecr:BatchGetImage","ecr:GetDownloadUrlForLayer"],"Resource":"*"}}"#
+        }
+        "scrub" => {
+            r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["transship:QuarantineImages","transship:RepairImages"],"Resource":"*"}}"#
         }
         _ => r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}"#,
     }

@@ -20,6 +20,7 @@ pub async fn sweep(app: Arc<App>, period: Duration, stop: CancellationToken) {
                 condemned = swept.condemned,
                 objects = swept.objects,
                 bytes = swept.bytes,
+                errors = swept.errors,
                 "swept what nobody needs"
             ),
             Err(error) => tracing::error!(error = ?error, "sweeping failed and will be tried again"),

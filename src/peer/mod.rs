@@ -5,6 +5,7 @@
 
 mod connect;
 mod convert;
+mod fetch;
 mod follow;
 mod server;
 mod source;

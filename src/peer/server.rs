@@ -10,7 +10,7 @@ use crate::domain::replication::receipt::Signer;
 use crate::domain::replication::{ImageChange, NeededBlob};
 use crate::error::{Error, Reason, Result};
 use crate::listen::Peer;
-use crate::names::{AccountId, Digest, Region};
+use crate::names::{AccountId, Digest, Region, RepositoryName};
 use crate::pb::replication as pb;
 use crate::pb::replication::put_blob_response::State;
 use crate::pb::replication::transport_service_server::TransportService;
@@ -68,6 +68,7 @@ impl TransportService for Transport {
     type FollowStream = Answers<pb::FollowResponse>;
     type ReplicateStream = Answers<pb::ReplicateResponse>;
     type PutBlobStream = Answers<pb::PutBlobResponse>;
+    type FetchBlobStream = Answers<pb::FetchBlobResponse>;
 
     async fn follow(&self, request: Request<pb::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
         self.region(&request)?;
@@ -102,6 +103,17 @@ impl TransportService for Transport {
                 let _ = sender.send(Err(status(&error))).await;
             }
         });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn fetch_blob(
+        &self,
+        request: Request<pb::FetchBlobRequest>,
+    ) -> Result<Response<Self::FetchBlobStream>, Status> {
+        let region = self.region(&request)?;
+        let lent = lend(&self.app, region, &request.into_inner()).await.map_err(|e| status(&e))?;
+        let (sender, receiver) = mpsc::channel(WAITING);
+        tokio::spawn(send_blob(lent, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -315,6 +327,34 @@ fn bounded(pieces: Streaming<pb::PutBlobRequest>, mut left: u64) -> impl futures
             .ok_or_else(|| Error::new(Reason::DataLoss, "the peer sent more bytes than the manifest gives the blob"))?;
         Ok(bytes)
     })
+}
+
+/// A blob that a peer asks for, from where it asks.
+async fn lend(app: &Arc<App>, region: Region, request: &pb::FetchBlobRequest) -> Result<mpsc::Receiver<Result<Bytes>>> {
+    let asking = Inbound {
+        source_region: region,
+        source: AccountId::parse(&request.asking_account)?,
+        destination: AccountId::parse(&request.holding_account)?,
+    };
+    let (name, digest) = (RepositoryName::parse(&request.repository)?, Digest::parse(&request.digest)?);
+    let blob = app.lend_blob(&asking, &name, digest).await?;
+    let size = blob.size;
+    let from = u64::try_from(request.offset).ok().filter(|from| *from <= size);
+    let from = from.ok_or_else(|| Error::invalid("offset", format!("0 to {size}")))?;
+    Ok(blob.stream(from..size))
+}
+
+async fn send_blob(
+    mut lent: mpsc::Receiver<Result<Bytes>>,
+    sender: mpsc::Sender<Result<pb::FetchBlobResponse, Status>>,
+) {
+    while let Some(piece) = lent.recv().await {
+        let piece = piece.map(|data| pb::FetchBlobResponse { data }).map_err(|e| status(&e));
+        // The peer went away; nobody is left to be served.
+        if sender.send(piece).await.is_err() {
+            return;
+        }
+    }
 }
 
 fn greeted(region: Region, hello: &pb::Hello) -> Result<Arriving> {

@@ -28,6 +28,8 @@ pub struct BlobRow {
     pub commitment: [u8; 32],
     /// When its bytes were last hashed.
     pub verified_at: Timestamp,
+    /// Since when it is known to be damaged: no link is added to it, and nobody is served it.
+    pub quarantined_at: Option<Timestamp>,
 }
 
 /// A data key, wrapped by a branch key of a repository for one link.
@@ -63,7 +65,8 @@ macro_rules! select_link {
     ($from:literal) => {
         concat!(
             "SELECT l.repository, l.digest, l.blob, l.branch_version, l.salt, l.wrapped, l.source_account, ",
-            "l.lease_until, b.account, b.kms_key, b.size, b.segment, b.parts, b.commitment, b.verified_at, b.sha256 ",
+            "l.lease_until, b.account, b.kms_key, b.size, b.segment, b.parts, b.commitment, b.verified_at, b.sha256, ",
+            "b.quarantined_at ",
             $from
         )
     };
@@ -81,11 +84,95 @@ impl Tx<'_> {
         row.as_ref().map(link_and_blob).transpose()
     }
 
-    /// Whether a repository holds a blob under a digest.
+    /// Whether a repository holds a blob under a digest, and its object is not known to be damaged.
     pub async fn link_exists(&mut self, repository: Uid, digest: &Digest) -> Result<bool, Error> {
-        let row =
-            self.opt("SELECT 1 FROM links WHERE repository = $1 AND digest = $2", args![repository, digest]).await?;
+        let row = self
+            .opt(
+                "SELECT 1 FROM links l JOIN blobs b ON b.uid = l.blob \
+                 WHERE l.repository = $1 AND l.digest = $2 AND b.quarantined_at IS NULL",
+                args![repository, digest],
+            )
+            .await?;
         Ok(row.is_some())
+    }
+
+    /// How many blobs a repository holds.
+    pub async fn link_count(&mut self, repository: Uid) -> Result<u64, Error> {
+        self.one("SELECT count(*) FROM links WHERE repository = $1", args![repository]).await?.get(0)
+    }
+
+    /// The repositories after one that link an object, with accounts and names, and whether its damage was noted there.
+    pub async fn link_repositories(
+        &mut self,
+        blob: Uid,
+        after: Uid,
+        limit: u32,
+    ) -> Result<Vec<(Uid, AccountId, RepositoryName, bool)>, Error> {
+        let rows = self
+            .all(
+                "SELECT r.uid, r.account, r.name, CASE WHEN EXISTS (SELECT 1 FROM quarantines q \
+                 WHERE q.blob = l.blob AND q.repository = l.repository) THEN 1 ELSE 0 END \
+                 FROM links l JOIN repositories r ON r.uid = l.repository \
+                 WHERE l.blob = $1 AND r.uid > $2 ORDER BY r.uid LIMIT $3",
+                args![blob, after, limit],
+            )
+            .await?;
+        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).collect()
+    }
+
+    /// A link to each other object with the same content that an account holds, whatever key it is sealed under.
+    pub async fn link_copies(
+        &mut self,
+        account: AccountId,
+        digest: &Digest,
+        but: Uid,
+        limit: u32,
+    ) -> Result<Vec<(LinkRow, BlobRow)>, Error> {
+        let rows = self
+            .all(
+                select_link!(
+                    "FROM blobs b JOIN links l ON l.blob = b.uid WHERE b.account = $1 AND b.digest = $2 AND b.uid <> $3 \
+                 AND b.condemned_at IS NULL AND b.quarantined_at IS NULL AND NOT EXISTS (SELECT 1 FROM links o \
+                 WHERE o.blob = b.uid AND o.repository < l.repository) ORDER BY b.uid LIMIT $4"
+                ),
+                args![account, digest, but, limit],
+            )
+            .await?;
+        rows.iter().map(link_and_blob).collect()
+    }
+
+    /// Linked objects that were last hashed before a moment, the oldest first, after one of them; a link of each.
+    pub async fn blob_unverified(
+        &mut self,
+        before: Timestamp,
+        after: (Timestamp, Uid),
+        limit: u32,
+    ) -> Result<Vec<(LinkRow, BlobRow)>, Error> {
+        let rows = self
+            .all(
+                select_link!(
+                    "FROM blobs b JOIN links l ON l.blob = b.uid WHERE b.verified_at < $1 \
+                 AND (b.verified_at > $2 OR (b.verified_at = $2 AND b.uid > $3)) \
+                 AND b.condemned_at IS NULL AND b.quarantined_at IS NULL AND NOT EXISTS (SELECT 1 FROM links o \
+                 WHERE o.blob = b.uid AND o.repository < l.repository) ORDER BY b.verified_at, b.uid LIMIT $4"
+                ),
+                args![before, after.0, after.1, limit],
+            )
+            .await?;
+        rows.iter().map(link_and_blob).collect()
+    }
+
+    /// How many linked objects were last hashed before a moment, and when the oldest of all was.
+    pub async fn blob_unverified_count(&mut self, before: Timestamp) -> Result<(u64, Option<Timestamp>), Error> {
+        let row = self
+            .one(
+                "SELECT count(CASE WHEN verified_at < $1 THEN 1 END), min(verified_at) FROM blobs b \
+                 WHERE condemned_at IS NULL AND quarantined_at IS NULL \
+                 AND EXISTS (SELECT 1 FROM links l WHERE l.blob = b.uid)",
+                args![before],
+            )
+            .await?;
+        Ok((row.get(0)?, row.get(1)?))
     }
 
     /// A repository's links after a digest, with their blobs.
@@ -120,6 +207,7 @@ impl Tx<'_> {
                 select_link!(
                     "FROM blobs b JOIN links l ON l.blob = b.uid \
                  WHERE b.account = $1 AND b.kms_key = $2 AND b.digest = $3 AND b.condemned_at IS NULL \
+                 AND b.quarantined_at IS NULL \
                  AND (CAST($4 AS TEXT) IS NULL OR l.source_account = $4) LIMIT 1"
                 ),
                 args![account, kms_key, digest, source],
@@ -140,7 +228,7 @@ impl Tx<'_> {
             .all(
                 "SELECT DISTINCT r.name FROM blobs b JOIN links l ON l.blob = b.uid \
                  JOIN repositories r ON r.uid = l.repository WHERE b.account = $1 AND b.kms_key = $2 \
-                 AND b.digest = $3 AND b.condemned_at IS NULL AND r.account = $1 ORDER BY r.name LIMIT $4",
+                 AND b.digest = $3 AND b.condemned_at IS NULL AND b.quarantined_at IS NULL AND r.account = $1 ORDER BY r.name LIMIT $4",
                 args![account, kms_key, digest, limit],
             )
             .await?;
@@ -169,12 +257,16 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Adds a link; false when its object is gone or condemned. One that is there already keeps its object
-    /// and gains the longer lease and the source account.
-    pub(crate) async fn link_insert(&mut self, link: &LinkRow, at: Timestamp) -> Result<bool, Error> {
-        let alive = self.opt("SELECT 1 FROM blobs WHERE uid = $1 AND condemned_at IS NULL", args![link.blob]).await?;
-        if alive.is_none() {
+    /// Adds a link; false when its object is gone, condemned or damaged. One that is there already keeps its object,
+    /// unless that is damaged, and gains the longer lease and the source account. `from` says where the bytes come from,
+    /// should this be a repair.
+    pub(crate) async fn link_insert(&mut self, link: &LinkRow, from: &str, at: Timestamp) -> Result<bool, Error> {
+        let sound = "SELECT 1 FROM blobs WHERE uid = $1 AND condemned_at IS NULL AND quarantined_at IS NULL";
+        if self.opt(sound, args![link.blob]).await?.is_none() {
             return Ok(false);
+        }
+        if self.link_replace(link).await? {
+            self.quarantine_settle(link.repository, &link.digest, from, at).await?;
         }
         self.execute(
             "INSERT INTO links (repository, digest, blob, branch_version, salt, wrapped, source_account, lease_until, \
@@ -198,7 +290,28 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Keeps a link until a moment even if no manifest names it; false when there is no such link.
+    /// Leads a link to another object if its own is damaged; false when it is not, or there is no such link.
+    async fn link_replace(&mut self, link: &LinkRow) -> Result<bool, Error> {
+        let replaced = self
+            .execute(
+                "UPDATE links SET blob = $3, branch_version = $4, salt = $5, wrapped = $6 \
+                 WHERE repository = $1 AND digest = $2 AND blob IN \
+                 (SELECT uid FROM blobs WHERE quarantined_at IS NOT NULL)",
+                args![
+                    link.repository,
+                    link.digest,
+                    link.blob,
+                    link.key.branch_version,
+                    link.key.salt.as_slice(),
+                    link.key.wrapped.as_slice()
+                ],
+            )
+            .await?;
+        Ok(replaced > 0)
+    }
+
+    /// Keeps a link until a moment even if no manifest names it; false when there is no such link, or its object is
+    /// damaged.
     pub(crate) async fn link_lease(
         &mut self,
         repository: Uid,
@@ -209,7 +322,8 @@ impl Tx<'_> {
         let found = self
             .execute(
                 "UPDATE links SET lease_until = CASE WHEN lease_until > $3 THEN lease_until ELSE $3 END, \
-                 source_account = coalesce($4, source_account) WHERE repository = $1 AND digest = $2",
+                 source_account = coalesce($4, source_account) WHERE repository = $1 AND digest = $2 \
+                 AND blob IN (SELECT uid FROM blobs WHERE quarantined_at IS NULL)",
                 args![repository, digest, until, source],
             )
             .await?;
@@ -271,6 +385,18 @@ impl Tx<'_> {
         rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).collect()
     }
 
+    /// How many objects were condemned up to a moment, and their plaintext bytes.
+    pub async fn blob_condemned_count(&mut self, before: Timestamp) -> Result<(u64, u64), Error> {
+        let row = self
+            .one(
+                "SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM blobs \
+                 WHERE condemned_at IS NOT NULL AND condemned_at <= $1",
+                args![before],
+            )
+            .await?;
+        Ok((row.get(0)?, row.get(1)?))
+    }
+
     /// Forgets a condemned object whose file is gone.
     pub(crate) async fn blob_forget(&mut self, uid: Uid) -> Result<(), Error> {
         self.execute("DELETE FROM blobs WHERE uid = $1 AND condemned_at IS NOT NULL", args![uid]).await?;
@@ -304,6 +430,7 @@ fn link_and_blob(row: &Row) -> Result<(LinkRow, BlobRow), Error> {
         commitment: row.get(13)?,
         verified_at: row.get(14)?,
         sha256: row.get(15)?,
+        quarantined_at: row.get(16)?,
     };
     Ok((link, blob))
 }

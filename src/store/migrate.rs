@@ -11,8 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The schema files in order; the first is version 1. A released file is never edited, only followed.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_locks.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_locks.sql"),
+    include_str!("migrations/0003_storage.sql"),
+];
 
 /// Brings the database to the newest version.
 ///

@@ -7,8 +7,10 @@
 pub mod audit;
 pub mod blobs;
 pub mod claims;
+pub mod collections;
 #[cfg(test)]
 mod conformance;
+mod counters;
 mod dialect;
 pub mod directory;
 mod error;
@@ -16,10 +18,12 @@ mod fault;
 pub mod grants;
 pub mod images;
 mod keyring;
+mod leases;
 pub mod locks;
 mod migrate;
 mod nodes;
 mod postgres;
+pub mod quarantines;
 pub mod receipts;
 pub mod registries;
 pub mod repositories;

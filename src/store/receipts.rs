@@ -127,6 +127,48 @@ impl Tx<'_> {
         rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
     }
 
+    /// Whether a blob of a repository here went to a registry elsewhere, or came from it: that registry acknowledged an
+    /// image of it by a receipt, or the bytes arrived from its account and region. Its holder may have them back.
+    pub async fn replica_proven(
+        &mut self,
+        repository: Uid,
+        digest: &Digest,
+        region: &Region,
+        account: AccountId,
+    ) -> Result<bool, Error> {
+        let row = self
+            .opt(
+                "SELECT 1 WHERE EXISTS (SELECT 1 FROM receipts r JOIN edges e ON e.repository = r.repository \
+                 WHERE r.repository = $1 AND e.child = $2 AND e.kind = 'blob' AND r.region = $3 AND r.destination = $4 \
+                 AND (e.parent = r.digest OR EXISTS (SELECT 1 FROM edges p WHERE p.repository = r.repository \
+                 AND p.child = e.parent AND p.kind = 'child' AND p.parent = r.digest))) \
+                 OR EXISTS (SELECT 1 FROM links l JOIN repositories h ON h.uid = l.repository \
+                 JOIN inbound i ON i.source = l.source_account AND i.destination = h.account \
+                 WHERE l.repository = $1 AND l.digest = $2 AND i.source_region = $3 AND i.source = $4)",
+                args![repository, digest, region, account],
+            )
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// The registries that should hold a blob of a repository here: those that acknowledged an image of it, and those
+    /// from which it came.
+    pub async fn replica_holders(&mut self, repository: Uid, digest: &Digest) -> Result<Vec<Destination>, Error> {
+        let rows = self
+            .all(
+                "SELECT r.region, r.destination FROM receipts r JOIN edges e ON e.repository = r.repository \
+                 WHERE r.repository = $1 AND e.child = $2 AND e.kind = 'blob' \
+                 AND (e.parent = r.digest OR EXISTS (SELECT 1 FROM edges p WHERE p.repository = r.repository \
+                 AND p.child = e.parent AND p.kind = 'child' AND p.parent = r.digest)) \
+                 UNION SELECT i.source_region, i.source FROM links l JOIN repositories h ON h.uid = l.repository \
+                 JOIN inbound i ON i.source = l.source_account AND i.destination = h.account \
+                 WHERE l.repository = $1 AND l.digest = $2 ORDER BY 1, 2",
+                args![repository, digest],
+            )
+            .await?;
+        rows.iter().map(|row| Ok(Destination { region: row.get(0)?, account: row.get(1)? })).collect()
+    }
+
     pub(crate) async fn inbound_advance(&mut self, inbound: &Inbound, shard: u32, seq: i64) -> Result<(), Error> {
         self.execute(
             "INSERT INTO inbound (source_region, source, destination, shard, seq) VALUES ($1, $2, $3, $4, $5) \

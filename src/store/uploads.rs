@@ -146,6 +146,11 @@ impl Tx<'_> {
         rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).collect()
     }
 
+    /// How many uploads' time is over.
+    pub async fn upload_expired_count(&mut self, now: Timestamp) -> Result<u64, Error> {
+        self.one("SELECT count(*) FROM uploads WHERE expires_at < $1", args![now]).await?.get(0)
+    }
+
     /// Whether an upload is still open.
     pub async fn upload_exists(&mut self, uid: Uid) -> Result<bool, Error> {
         Ok(self.opt("SELECT 1 FROM uploads WHERE uid = $1", args![uid]).await?.is_some())

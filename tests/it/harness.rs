@@ -441,13 +441,23 @@ impl Http {
 
     /// As `get`, for answers that may break off.
     pub async fn try_get(&self, path: &str) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.try_call(Method::GET, path).await?.body)
+    }
+
+    /// A call without a body, whose answer may break off.
+    pub async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         use base64::{Engine, engine::general_purpose::STANDARD};
-        let mut request = Request::builder().uri(format!("{}{path}", self.base));
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(password) = &self.password {
             request = request.header("authorization", format!("Basic {}", STANDARD.encode(format!("AWS:{password}"))));
         }
         let response = self.client.request(request.body(Full::new(Bytes::new()))?).await?;
-        Ok(response.into_body().collect().await?.to_bytes())
+        let (parts, body) = response.into_parts();
+        Ok(Answer { status: parts.status, headers: parts.headers, body: body.collect().await?.to_bytes() })
     }
 
     /// Pushes a blob by POST and PUT; answers its digest.

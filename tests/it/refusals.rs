@@ -20,7 +20,7 @@ use transship::domain::replication::rules::NewRule;
 use transship::domain::trust::AssumeRole;
 use transship::domain::uploads::Started;
 use transship::names::{Algorithm, Digest, Region as RegionName, SessionName, UserName};
-use transship::pb::{identity, keys, registry, replication, sharing, trust as trusting};
+use transship::pb::{identity, keys, registry, replication, sharing, storage, trust as trusting};
 use transship::store::grants::GrantAction;
 use transship::store::rules::Destination;
 
@@ -352,6 +352,7 @@ fn grpc_calls(things: &Things) -> Vec<GrpcCall> {
     calls.extend(registry_calls(&parent));
     calls.extend(sharing_calls(things, &parent));
     calls.extend(replication_calls(things, &parent));
+    calls.extend(storage_calls(&parent));
     let becomes = |state: keys::key::State| {
         let request =
             keys::SetKeyStateRequest { name: things.key_name.clone(), state: state.into(), ..Default::default() };
@@ -550,6 +551,19 @@ fn replication_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     ]
 }
 
+fn storage_calls(parent: &str) -> Vec<GrpcCall> {
+    use storage as pb;
+    let repository = format!("{parent}/repositories/app");
+    vec![
+        call("storage.v1.StorageService/GetReport", &pb::GetReportRequest {}),
+        call("storage.v1.StorageService/Collect", &pb::CollectRequest::default()),
+        call("storage.v1.StorageService/Scrub", &pb::ScrubRequest::default()),
+        call("storage.v1.StorageService/Scrub", &pb::ScrubRequest { repository: repository.clone() }),
+        call("storage.v1.StorageService/ListQuarantines", &pb::ListQuarantinesRequest::default()),
+        call("storage.v1.StorageService/Repair", &pb::RepairRequest { repository, ..Default::default() }),
+    ]
+}
+
 /// A bearer token of a user of prod without any rights.
 async fn powerless(region: &Region) -> String {
     let (admin, prod) = (region.admin("prod").await, region.account("prod"));
@@ -578,7 +592,7 @@ async fn every_method_of_the_contract_refuses_who_may_not_call_it_and_changes_no
         methods().into_iter().partition(|method| method != PROOF && !method.starts_with(PEERS));
     let paths: BTreeSet<String> = calls.iter().map(|call| format!("/transship.{}", call.method)).collect();
     assert_eq!(paths, own, "a method is missing from this test");
-    assert!(rest.len() == 4, "{rest:?}");
+    assert!(rest.len() == 5, "{rest:?}");
 
     let raw = Raw::new(&region);
     let before = books(&region);

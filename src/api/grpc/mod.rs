@@ -11,6 +11,7 @@ mod registry;
 mod replication;
 mod sharing;
 mod status;
+mod storage;
 mod trust;
 
 pub use status::code;
@@ -24,6 +25,7 @@ use crate::pb::registry::lock_service_server::LockServiceServer;
 use crate::pb::registry::registry_service_server::RegistryServiceServer;
 use crate::pb::replication::replication_service_server::ReplicationServiceServer;
 use crate::pb::sharing::sharing_service_server::SharingServiceServer;
+use crate::pb::storage::storage_service_server::StorageServiceServer;
 use crate::pb::trust::trust_service_server::TrustServiceServer;
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -65,6 +67,7 @@ pub async fn routes(app: Arc<App>, endpoints: Vec<Endpoint>) -> Result<Routes> {
         .add_service(bounded!(SharingServiceServer))
         .add_service(bounded!(ReplicationServiceServer))
         .add_service(bounded!(KeyServiceServer))
+        .add_service(bounded!(StorageServiceServer))
         .add_service(health)
         .add_service(reflection))
 }

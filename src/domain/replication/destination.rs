@@ -12,11 +12,12 @@ use crate::domain::App;
 use crate::domain::images::SealedManifest;
 use crate::domain::manifest::{Manifest, RawManifest};
 use crate::domain::repositories::NewRepositorySettings;
-use crate::domain::uploads::{REPLICATION, principal};
+use crate::domain::uploads::{Origin, principal};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress, View};
 use crate::names::{AccountId, Digest, MediaType, RepositoryName, RepositoryRef, Tag};
 use crate::ops::Op;
+use crate::store::blobs::LinkRow;
 use crate::store::images::TagRow;
 use crate::store::receipts::Inbound;
 use crate::store::{Apply, Done, Tx};
@@ -102,7 +103,8 @@ impl ApplyImage {
         let Inbound { source, destination, .. } = self.arriving.inbound;
         for digest in blobs {
             let link = tx.link(repository.uid, digest).await?;
-            if !link.is_some_and(|(link, _)| source == destination || link.source_account == Some(source)) {
+            let brought = |link: &LinkRow| source == destination || link.source_account == Some(source);
+            if !link.is_some_and(|(link, blob)| brought(&link) && blob.quarantined_at.is_none()) {
                 let text = format!("blob {digest} has not come from account {source} yet; its bytes must travel");
                 return Err(Error::new(Reason::Unavailable, text).with("digest", digest));
             }
@@ -201,8 +203,10 @@ impl App {
         let Inbound { source, destination, .. } = arriving.inbound;
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();
-        if let Some((link, _)) = tx.link(repository.uid, digest).await? {
-            return Ok(source == destination || link.source_account == Some(source));
+        if let Some((link, blob)) = tx.link(repository.uid, digest).await? {
+            // What is damaged here is not held: its bytes travel again, and take its place.
+            let sound = blob.quarantined_at.is_none();
+            return Ok(sound && (source == destination || link.source_account == Some(source)));
         }
         let origin = (source != destination).then_some(source);
         let found = tx.link_elsewhere(destination, &repository.kms_key, digest, origin).await?;
@@ -211,8 +215,8 @@ impl App {
         drop(snapshot);
         let address = holder.clone().into_address(&self.settings.region);
         let holder = Repository { row: holder, address };
-        let source = link.source_account;
-        self.link_from(ctx, Op::ReplicateImage, repository, &holder, Some((link, blob)), source).await
+        let origin = Origin::Replica(arriving.inbound.source_region.clone(), link.source_account);
+        self.link_from(ctx, repository, &holder, Some((link, blob)), &origin).await
     }
 
     /// The repository an image arrives in; made under our default key when it is missing and the policy consents.
@@ -256,14 +260,26 @@ impl App {
         if self.holds(&ctx, arriving, &repository, &blob.digest).await? {
             return Ok(None);
         }
-        let owner = principal(&ctx)?;
-        let earlier = self.store.snapshot().await?.tx().upload_of_digest(repository.uid, &owner, &blob.digest).await?;
+        let origin = Origin::Replica(arriving.inbound.source_region.clone(), Some(arriving.inbound.source));
+        self.open_arrival(ctx, &repository, blob.digest, origin).await.map(Some)
+    }
+
+    /// Opens the way for bytes that come without a client: goes on with what an earlier attempt left.
+    pub(crate) async fn open_arrival(
+        self: &Arc<Self>,
+        ctx: Ctx,
+        repository: &Repository,
+        digest: Digest,
+        origin: Origin,
+    ) -> Result<Arrival> {
+        let (owner, ops) = (principal(&ctx)?, origin.ops());
+        let earlier = self.store.snapshot().await?.tx().upload_of_digest(repository.uid, &owner, &digest).await?;
         let uid = match earlier.filter(|upload| upload.expires_at > ctx.now) {
             Some(upload) => upload.uid,
-            None => self.new_upload(&ctx, REPLICATION, &repository, blob.digest.algorithm(), Some(blob.digest)).await?,
+            None => self.new_upload(&ctx, ops, repository, digest.algorithm(), Some(digest)).await?,
         };
-        let open = self.open_upload(&ctx, REPLICATION, &repository.address, uid).await?;
-        Ok(Some(Arrival { open, digest: blob.digest, source: arriving.inbound.source, ctx }))
+        let open = self.open_upload(&ctx, ops, &repository.address, uid).await?;
+        Ok(Arrival { open, digest, origin, ctx })
     }
 
     /// Receives a blob's bytes from the arrival's offset to their end, verifies and links it.
@@ -276,9 +292,9 @@ impl App {
         body: impl Stream<Item = Result<Bytes>> + Send + Unpin,
         durable: &watch::Sender<u64>,
     ) -> Result<()> {
-        let Arrival { open, digest, source, ctx } = arrival;
-        let received = self.receive(&ctx, REPLICATION, open, body, Some(durable)).await?;
-        self.complete(&ctx, REPLICATION, received, digest, Some(source)).await.map_err(|error| match error.reason {
+        let Arrival { open, digest, origin, ctx } = arrival;
+        let received = self.receive(&ctx, origin.ops(), open, body, Some(durable)).await?;
+        self.complete(&ctx, received, digest, &origin).await.map_err(|error| match error.reason {
             Reason::DigestMismatch => {
                 let text = format!("blob {digest} arrived damaged: {}", error.message);
                 Error::new(Reason::DataLoss, text).with("digest", digest)
@@ -363,7 +379,7 @@ impl App {
     }
 
     /// The context in which a peer's replication is judged.
-    fn replication(&self, inbound: &Inbound) -> Ctx {
+    pub(super) fn replication(&self, inbound: &Inbound) -> Ctx {
         let caller = Caller::Replication { account: inbound.source, region: inbound.source_region.clone() };
         Ctx {
             caller,
@@ -378,7 +394,7 @@ impl App {
 pub struct Arrival {
     open: crate::domain::uploads::Open,
     digest: Digest,
-    source: AccountId,
+    origin: Origin,
     ctx: Ctx,
 }
 

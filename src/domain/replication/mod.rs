@@ -3,12 +3,14 @@
 //! - `rules`: rules and their status at the source.
 //! - `source`: what a destination has yet to be told, and what it answered.
 //! - `destination`: what arrives here, committed whole or not at all.
+//! - `lend`: what another region may have back.
 //! - `receipt`: a destination's signed word for an image.
 //! - `verify`: stored bytes read again and hashed.
 //!
 //! The transport between regions is `peer`; nothing here knows a connection.
 
 pub mod destination;
+pub mod lend;
 pub mod receipt;
 pub mod rules;
 pub mod source;
@@ -57,12 +59,23 @@ pub struct NeededBlob {
 #[derive(Debug, Default)]
 pub struct Faults {
     flip_sent_byte: AtomicBool,
+    misread: AtomicBool,
 }
 
 impl Faults {
     /// From now on one plaintext byte of every replicated blob is flipped before it is sent.
     pub fn flip_sent_bytes(&self) {
         self.flip_sent_byte.store(true, Ordering::Relaxed);
+    }
+
+    /// The next stored object that is read again comes out wrong, once.
+    pub fn misread_once(&self) {
+        self.misread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a stored object is to come out wrong.
+    pub(crate) fn misreads(&self) -> bool {
+        self.misread.swap(false, Ordering::Relaxed)
     }
 
     /// Applies the faults to the first bytes of a blob.

@@ -6,6 +6,7 @@ use super::{ImageChange, SentManifest};
 use crate::blobs::Reader;
 use crate::clock::Timestamp;
 use crate::domain::App;
+use crate::domain::blobs::sound;
 use crate::domain::images::required_blobs;
 use crate::domain::manifest::{Manifest, RawManifest};
 use crate::error::{Error, Reason, Result};
@@ -262,10 +263,11 @@ impl App {
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();
         for digest in required_blobs(&Manifest::parse(raw)?) {
-            if !tx.link_exists(repository.uid, &digest).await? {
+            let Some((_, blob)) = tx.link(repository.uid, &digest).await? else {
                 let text = format!("image {} names blob {digest}, which its repository no longer holds", raw.digest);
                 return Err(Error::new(Reason::LayerNotFound, text).with("digest", digest));
-            }
+            };
+            sound(&blob)?;
         }
         Ok(())
     }

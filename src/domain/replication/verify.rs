@@ -2,9 +2,12 @@
 
 use crate::ctx::Ctx;
 use crate::domain::App;
-use crate::error::{Error, Result};
+use crate::domain::blobs::sound;
+use crate::domain::quarantine::matches;
+use crate::domain::scrub::Pace;
+use crate::error::{Error, Reason, Result};
 use crate::gate::{Object, Repository, RepositoryAddress};
-use crate::names::{Digest, Hasher, PageSize, RepositoryRef, Uid};
+use crate::names::{Digest, PageSize, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow};
 use crate::store::images::ManifestRow;
@@ -122,29 +125,18 @@ impl App {
     }
 
     async fn verify_blob(&self, repository: &Repository, link: &LinkRow, blob: &BlobRow) -> Result<()> {
-        let reader = self.open_blob(repository, link, blob).await?;
-        let mut hash = Hasher::new(blob.digest.algorithm());
-        let mut reading = reader.read(0..blob.size)?;
-        while let Some(pieces) = reading.next().await? {
-            for piece in pieces {
-                hash.update(&piece);
-            }
+        sound(blob)?;
+        if let Some(reason) = self.examine(repository, link, blob, &mut Pace::unbounded()).await? {
+            self.set_aside(blob, &reason).await?;
+            return Err(Error::new(Reason::DataLoss, reason));
         }
-        compare(hash.finish(), blob.digest)?;
         let verified = Verified { blob: blob.uid, at: self.clock.now() };
         Ok(self.store.write(Arc::new(verified)).await?)
     }
 
     async fn verify_manifest(&self, repository: &Repository, row: &ManifestRow) -> Result<()> {
-        compare(Digest::hash(row.digest.algorithm(), &self.open_manifest(repository, row).await?), row.digest)
+        matches(Digest::hash(row.digest.algorithm(), &self.open_manifest(repository, row).await?), row.digest)
     }
-}
-
-fn compare(found: Digest, wanted: Digest) -> Result<()> {
-    if found == wanted {
-        return Ok(());
-    }
-    Err(Error::new(crate::error::Reason::DataLoss, format!("the stored bytes hash to {found}")))
 }
 
 fn damage(digest: Digest, error: &Error) -> Damage {
@@ -154,5 +146,5 @@ fn damage(digest: Digest, error: &Error) -> Damage {
 async fn report(sender: &mpsc::Sender<Result<Progress>>, progress: &mut Progress) -> Result<()> {
     progress.done += 1;
     let told = Progress { damage: std::mem::take(&mut progress.damage), ..progress.clone() };
-    sender.send(Ok(told)).await.map_err(|_| Error::new(crate::error::Reason::Unavailable, "the caller went away"))
+    sender.send(Ok(told)).await.map_err(|_| Error::new(Reason::Unavailable, "the caller went away"))
 }

@@ -70,6 +70,8 @@ pub(super) struct CompleteUpload {
     pub(super) link: LinkRow,
     pub(super) claim: Option<ClaimRow>,
     pub(super) elsewhere: Option<LinkBlob>,
+    /// Where its bytes come from, in words.
+    pub(super) from: String,
 }
 
 impl Change for CompleteUpload {
@@ -94,7 +96,7 @@ impl Change for CompleteUpload {
         {
             return Ok(());
         }
-        tx.link_insert(&self.link, self.blob.verified_at).await?;
+        tx.link_insert(&self.link, &self.from, self.blob.verified_at).await?;
         Ok(())
     }
 }

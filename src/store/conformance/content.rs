@@ -28,7 +28,7 @@ fn wrapped() -> WrappedKey {
     WrappedKey { branch_version: 1, salt: [3; 16], wrapped: [4; 48] }
 }
 
-async fn repository(store: &Store, seed: u64) -> RepositoryRow {
+pub(super) async fn repository(store: &Store, seed: u64) -> RepositoryRow {
     let row = RepositoryRow {
         uid: uid(),
         account: account(seed),
@@ -95,7 +95,7 @@ async fn registries_and_repositories_keep_policies_and_keys(store: &Store) {
     assert_eq!(store.snapshot().await.unwrap().tx().repository(owner, &row.name).await.unwrap(), None);
 }
 
-fn blob(row: &RepositoryRow, content: &[u8]) -> BlobRow {
+pub(super) fn blob(row: &RepositoryRow, content: &[u8]) -> BlobRow {
     BlobRow {
         uid: uid(),
         account: row.account,
@@ -107,10 +107,11 @@ fn blob(row: &RepositoryRow, content: &[u8]) -> BlobRow {
         parts: vec![1; 44],
         commitment: [2; 32],
         verified_at: at(5),
+        quarantined_at: None,
     }
 }
 
-fn link(row: &RepositoryRow, blob: &BlobRow, source_account: Option<AccountId>, lease: i64) -> LinkRow {
+pub(super) fn link(row: &RepositoryRow, blob: &BlobRow, source_account: Option<AccountId>, lease: i64) -> LinkRow {
     LinkRow {
         repository: row.uid,
         digest: blob.digest,
@@ -132,7 +133,7 @@ async fn content_under_another_algorithm_is_another_object(store: &Store) {
     commit!(store, |tx| {
         for (object, edge) in [&kept.0, &kept.1].into_iter().zip(&edges) {
             tx.blob_insert(object, at(5)).await?;
-            tx.link_insert(edge, at(5)).await?;
+            tx.link_insert(edge, "", at(5)).await?;
         }
         tx.manifest_insert(&kept.2, &[]).await?;
     });
@@ -153,8 +154,8 @@ async fn links_are_the_only_way_to_a_blob_and_leases_keep_them(store: &Store) {
     let again = LinkRow { source_account: Some(account(31)), lease_until: at(50), ..edge.clone() };
     commit!(store, |tx| {
         tx.blob_insert(&kept, at(5)).await?;
-        tx.link_insert(&edge, at(5)).await?;
-        tx.link_insert(&again, at(6)).await?;
+        tx.link_insert(&edge, "", at(5)).await?;
+        tx.link_insert(&again, "", at(6)).await?;
         tx.blob_verified(kept.uid, at(7)).await?;
     });
     let mut snapshot = store.snapshot().await.unwrap();
@@ -191,7 +192,7 @@ async fn links_are_the_only_way_to_a_blob_and_leases_keep_them(store: &Store) {
     assert_eq!(swept, (true, 0, false, true, true, false, true));
     let edge = link(&row, &stored, None, 500);
     let linked = commit!(store, |tx| {
-        let linked = tx.link_insert(&edge, at(152)).await?;
+        let linked = tx.link_insert(&edge, "", at(152)).await?;
         tx.blob_forget(object).await?;
         tx.link_delete(repository, &digest).await?;
         linked
@@ -199,7 +200,7 @@ async fn links_are_the_only_way_to_a_blob_and_leases_keep_them(store: &Store) {
     assert!(!linked, "a condemned object takes no link");
 }
 
-fn manifest(row: &RepositoryRow, content: &str, subject: Option<Digest>) -> ManifestRow {
+pub(super) fn manifest(row: &RepositoryRow, content: &str, subject: Option<Digest>) -> ManifestRow {
     ManifestRow {
         repository: row.uid,
         digest: Digest::of(content.as_bytes()),
@@ -264,7 +265,7 @@ async fn images_have_edges_tags_and_the_tags_that_reach_them(store: &Store) {
     let (edge, holder, parent) = (link(&row, &stored, None, 10), row.uid, child.digest);
     commit!(store, |tx| {
         tx.blob_insert(&stored, at(5)).await?;
-        tx.link_insert(&edge, at(5)).await?;
+        tx.link_insert(&edge, "", at(5)).await?;
         tx.link_lease_of_manifest(holder, &parent, at(70)).await?;
         tx.link_lease_of_manifest(holder, &parent, at(60)).await?;
     });

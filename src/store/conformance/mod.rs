@@ -8,6 +8,7 @@ mod content;
 mod nouns;
 mod postgres;
 mod sqlite;
+mod storage;
 mod values;
 
 use super::migrate::MIGRATIONS;
@@ -22,7 +23,7 @@ use tempfile::TempDir;
 pub(super) type Case = (&'static str, for<'s> fn(&'s Store) -> LocalBoxFuture<'s, ()>);
 
 /// Every table of cases.
-const TABLES: &[&[Case]] = &[values::CASES, changes::CASES, nouns::CASES, content::CASES];
+const TABLES: &[&[Case]] = &[values::CASES, changes::CASES, nouns::CASES, content::CASES, storage::CASES];
 
 /// Makes a table of cases out of functions `async fn(&Store)`.
 macro_rules! cases {
