@@ -176,15 +176,15 @@ impl identity::Directory for App {
         Ok(Some(AccessKey { secret: Secret::new(secret), principal: row.name, unique_id: row.unique_id }))
     }
 
-    async fn is_revoked(&self, claims: &Claims) -> Result<bool> {
+    async fn stand(&self, claims: &Claims) -> Result<bool> {
         let Session { id, issued_at, .. } = &claims.session;
         let mut snapshot = self.store.snapshot().await?;
-        Ok(snapshot.tx().is_revoked(claims.principal.account, *id, &claims.unique_id, *issued_at).await?)
-    }
-
-    async fn principal_exists(&self, name: &PrincipalName, unique_id: &str) -> Result<bool> {
-        let row = self.store.snapshot().await?.tx().principal(name).await?;
-        Ok(row.is_some_and(|row| *row.unique_id == *unique_id))
+        let mut tx = snapshot.tx();
+        if tx.is_revoked(claims.principal.account, *id, &claims.unique_id, *issued_at).await? {
+            return Ok(false);
+        }
+        let row = tx.principal(&claims.principal).await?;
+        Ok(row.is_some_and(|row| *row.unique_id == *claims.unique_id))
     }
 }
 

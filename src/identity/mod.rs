@@ -53,11 +53,9 @@ pub trait Directory: Send + Sync {
     /// The access key of that id, if it is active and its user exists; removing a user removes its keys.
     async fn access_key(&self, id: &str) -> Result<Option<AccessKey>>;
 
-    /// Whether a session was revoked, by itself or with others.
-    async fn is_revoked(&self, claims: &Claims) -> Result<bool>;
-
-    /// Whether a principal of that name **and** that unique id exists.
-    async fn principal_exists(&self, name: &PrincipalName, unique_id: &str) -> Result<bool>;
+    /// Whether claims still stand: their principal exists under that name **and** that unique id, and their session was
+    /// not revoked, by itself or with others.
+    async fn stand(&self, claims: &Claims) -> Result<bool>;
 }
 
 /// The caller whom a registry password or bearer token speaks for.
@@ -158,8 +156,7 @@ async fn from_temporary_key(
 }
 
 async fn from_claims(claims: Claims, directory: &dyn Directory) -> Result<Caller> {
-    let revoked = directory.is_revoked(&claims).await?;
-    if revoked || !directory.principal_exists(&claims.principal, &claims.unique_id).await? {
+    if !directory.stand(&claims).await? {
         return Err(Error::InvalidClientTokenId.into());
     }
     Ok(claims.into_caller())

@@ -29,12 +29,9 @@ impl Directory for Fixture {
         Ok((id == KEY).then_some(key))
     }
 
-    async fn is_revoked(&self, claims: &Claims) -> Result<bool> {
-        Ok(self.revoked.contains(&claims.session.id))
-    }
-
-    async fn principal_exists(&self, name: &PrincipalName, unique_id: &str) -> Result<bool> {
-        Ok(*name == role() && unique_id == self.role_id)
+    async fn stand(&self, claims: &Claims) -> Result<bool> {
+        let known = claims.principal == role() && *claims.unique_id == *self.role_id;
+        Ok(known && !self.revoked.contains(&claims.session.id))
     }
 }
 

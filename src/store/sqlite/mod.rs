@@ -14,6 +14,7 @@ use super::fault::Faults;
 use super::tx::Apply;
 use super::value::{Row, Value};
 use readers::Readers;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, ToSql, ffi};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -178,6 +179,8 @@ fn connect(path: &Path) -> Result<Connection, Error> {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_WAIT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        // Else a statement is prepared anew whenever an argument is bound that its plan could depend on.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
              PRAGMA secure_delete = ON; PRAGMA journal_size_limit = {WAL_BYTES_MAX}; PRAGMA trusted_schema = OFF; \
