@@ -1,7 +1,8 @@
 //! The data plane beside its peers in one run: `cargo bench --bench dataplane`.
 //!
 //! Each server is a process of its own, and runs alternate between them. Printed are medians with their range, the ratio
-//! ours/peer of each run, and CPU seconds of the servers; nothing is judged. Clients are curl, wrk and skopeo. The peers
+//! ours/peer of each run, and CPU seconds of the servers; nothing is judged. Before each push the disk is let come to rest:
+//! what a peer leaves unsynced would else be written while ours syncs. Clients are curl, wrk, ab and skopeo. The peers
 //! are those of `rig::peers`. `RUNS` (5), `MIB` (1024), `SECONDS` (5) and `PART` (`blobs,parallel,tls,requests,copy,start`)
 //! narrow a run.
 
@@ -45,8 +46,9 @@ fn main() {
         ("copy", Bench::copy),
         ("start", Bench::start),
     ];
-    for (_, part) in all.iter().filter(|(name, _)| parts.contains(name)) {
+    for (name, part) in all.iter().filter(|(name, _)| parts.contains(name)) {
         part(&bench);
+        std::fs::remove_dir_all(bench.path().join(name)).expect("the part's folder is ours");
     }
 }
 
@@ -103,6 +105,7 @@ impl Bench {
             let (file, digest) = self.blob(self.mib, run);
             for (at, registry) in registries.iter().enumerate() {
                 let before = registry.cpu_seconds();
+                rig::settle();
                 push.values[at].push(rate(self.mib, || registry.push(&file, &digest)));
                 let between = registry.cpu_seconds();
                 pull.values[at].push(rate(self.mib, || registry.pull(&digest)));
@@ -131,6 +134,7 @@ impl Bench {
         for run in 0..self.runs {
             let blobs: Vec<_> = (0..16).map(|at| self.blob(64, 1_000 + run * 16 + at)).collect();
             for (at, registry) in registries.iter().enumerate() {
+                rig::settle();
                 row.values[at].push(rate(16 * 64, || {
                     std::thread::scope(|scope| {
                         for (file, digest) in &blobs {
@@ -176,22 +180,21 @@ impl Bench {
         let small = self.path().join("small");
         std::fs::write(&small, "{}").expect("a file");
         let digest = transship::names::Digest::of(b"{}").to_string();
-        let head = self.path().join("head.lua");
-        std::fs::write(&head, "wrk.method = \"HEAD\"\n").expect("a script");
         for registry in &registries {
             registry.push(&small, &digest);
             registry.put_manifest(self.path(), "v1", &manifest(&digest, &digest, 2));
         }
-        for (what, path, script) in [
-            ("GET manifest by tag", "manifests/v1".to_owned(), None),
-            ("GET a 2-byte blob", format!("blobs/{digest}"), None),
-            ("HEAD a blob", format!("blobs/{digest}"), Some(head.as_path())),
-        ] {
+        let by: [(&str, String, Load); 3] = [
+            ("GET manifest by tag", "manifests/v1".to_owned(), wrk),
+            ("GET a 2-byte blob", format!("blobs/{digest}"), wrk),
+            ("HEAD a blob", format!("blobs/{digest}"), ab),
+        ];
+        for (what, path, load) in by {
             let mut rates = Row::new(format!("{what}, 32 connections, requests/s"), &registries);
             let mut tails = Row::new(format!("{what}, 32 connections, p99 ms"), &registries);
             for _ in 0..self.runs {
                 for (at, registry) in registries.iter().enumerate() {
-                    let (rate, p99) = wrk(registry, &path, script);
+                    let (rate, p99) = load(registry, &path);
                     rates.values[at].push(rate);
                     tails.values[at].push(p99);
                 }
@@ -216,6 +219,7 @@ impl Bench {
                     command.args(["--dest-creds", &format!("AWS:{password}")]);
                 }
                 command.arg(format!("oci:{}:v1", layout.display())).arg(target);
+                rig::settle();
                 row.values[at].push(seconds(|| assert!(command.status().expect("skopeo runs").success())));
             }
             std::fs::remove_dir_all(layout).expect("the layout is ours");
@@ -293,16 +297,16 @@ impl Bench {
     }
 }
 
-/// Requests a second and the 99th percentile in ms, by wrk.
-fn wrk(registry: &Registry, path: &str, script: Option<&Path>) -> (f64, f64) {
+/// Requests a second and the 99th percentile in ms.
+type Load = fn(&Registry, &str) -> (f64, f64);
+
+/// By wrk, which knows no HEAD.
+fn wrk(registry: &Registry, path: &str) -> (f64, f64) {
     let mut command = Command::new("wrk");
     command.args(["-t2", "-c32", "--latency", &format!("-d{}s", setting("SECONDS", 5))]);
     command.args(["-H", "Accept: application/vnd.oci.image.manifest.v1+json"]);
     if let Some(password) = &registry.password {
         command.args(["-H", &format!("Authorization: Bearer {password}")]);
-    }
-    if let Some(script) = script {
-        command.arg("-s").arg(script);
     }
     let output = command.arg(format!("{}/v2/{}/{path}", registry.base, registry.repository)).output();
     let text = String::from_utf8_lossy(&output.expect("wrk is installed and runs").stdout).into_owned();
@@ -321,4 +325,21 @@ fn wrk(registry: &Registry, path: &str, script: Option<&Path>) -> (f64, f64) {
         1_000.0
     };
     (field("Requests/sec:").parse().unwrap_or(0.0), number * unit)
+}
+
+/// HEAD requests by ab.
+fn ab(registry: &Registry, path: &str) -> (f64, f64) {
+    let mut command = Command::new("ab");
+    command.args(["-i", "-k", "-q", "-c32", "-n10000000", "-t", &setting("SECONDS", 5).to_string()]);
+    if let Some(password) = &registry.password {
+        command.args(["-H", &format!("Authorization: Bearer {password}")]);
+    }
+    let output = command.arg(format!("{}/v2/{}/{path}", registry.base, registry.repository)).output();
+    let text = String::from_utf8_lossy(&output.expect("ab is installed and runs").stdout).into_owned();
+    assert!(!text.contains("Non-2xx"), "{}: {text}", registry.name);
+    let last = |name: &str, at: usize| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(at).and_then(|text| text.parse().ok()).unwrap_or(0.0)
+    };
+    (last("Requests per second:", 3), last("99%", 1))
 }

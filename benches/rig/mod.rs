@@ -208,6 +208,11 @@ pub fn blob(folder: &Path, mib: usize, seed: u64) -> (PathBuf, String) {
     (path, format!("sha256:{}", hex::encode(hash.finalize())))
 }
 
+/// Waits until nothing is left to be written to the disk.
+pub fn settle() {
+    assert!(Command::new("sync").status().expect("sync runs").success());
+}
+
 pub fn rate(mib: usize, work: impl FnOnce()) -> f64 {
     megabytes(mib) / seconds(work)
 }
