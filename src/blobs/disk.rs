@@ -45,9 +45,12 @@ impl Disk {
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Uid::parse(text.trim())?),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let written = File::create_new(&path).and_then(|mut file| {
+                // Whole or not at all: half an id would keep the region from ever starting again.
+                let staged = self.root.join("node.new");
+                let written = File::create(&staged).and_then(|mut file| {
                     file.write_all(new.to_string().as_bytes())?;
-                    file.sync_all()
+                    file.sync_all()?;
+                    std::fs::rename(&staged, &path)
                 });
                 written.and_then(|()| sync_folder(&self.root)).map_err(|e| at(&path, "write", &e))?;
                 Ok(new)
