@@ -283,7 +283,10 @@ impl Writer {
         self.part_open = false;
         self.flush()?;
         let bytes = match &mut self.sink {
-            Sink::File(file) => Pending::File(file.again()?),
+            Sink::File(file) => {
+                file.end_part();
+                Pending::File(file.again()?)
+            }
             Sink::Part { bucket, account, uid, room } => Pending::Part {
                 bucket: bucket.clone(),
                 name: bucket::name(*account, *uid, number, &part.header),

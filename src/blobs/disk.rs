@@ -62,7 +62,7 @@ impl Disk {
     /// Opens an object for appending at the end of its durable bytes.
     pub(super) fn append(&self, account: AccountId, uid: Uid, durable: u64) -> Result<Appending> {
         let path = self.path(account, uid);
-        Ok(Appending { file: open_for_append(&path, durable)?, path })
+        Ok(Appending { file: open_for_append(&path, durable)?, path, length: durable, whole: durable })
     }
 
     pub(super) fn reader(&self, account: AccountId, uid: Uid) -> Result<File> {
@@ -92,11 +92,27 @@ impl Disk {
 pub(super) struct Appending {
     path: PathBuf,
     file: File,
+    length: u64,
+    /// Where the last whole part ends.
+    whole: u64,
 }
 
 impl Appending {
+    /// Adds bytes. When that fails, what lies past the last whole part is given up: nobody can go on from it, and on a
+    /// full disk it would keep everybody else out until the upload expires.
     pub(super) fn write(&mut self, sealed: &[u8]) -> Result<()> {
-        self.file.write_all(sealed).map_err(|e| at(&self.path, "write", &e))
+        if let Err(error) = self.file.write_all(sealed) {
+            // The first error is the one to tell.
+            let _ = self.file.set_len(self.whole);
+            return Err(at(&self.path, "write", &error));
+        }
+        self.length += sealed.len() as u64;
+        Ok(())
+    }
+
+    /// Notes that the bytes so far are whole parts.
+    pub(super) fn end_part(&mut self) {
+        self.whole = self.length;
     }
 
     pub(super) fn file(&self) -> &File {
@@ -106,7 +122,7 @@ impl Appending {
     /// The same file, to be synced while this one is written on.
     pub(super) fn again(&self) -> Result<Self> {
         let file = self.file.try_clone().map_err(|e| at(&self.path, "sync", &e))?;
-        Ok(Self { path: self.path.clone(), file })
+        Ok(Self { path: self.path.clone(), file, length: self.length, whole: self.whole })
     }
 
     /// Waits until the bytes are on the disk.
