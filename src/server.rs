@@ -57,6 +57,7 @@ impl Server {
             first_accounts(&app, &settings).await?;
         }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let descriptors = listen::descriptors::raise();
         let listener = bind(settings.listen).await?;
         let address = listener.local_addr().map_err(Error::internal)?;
         let endpoints = endpoints(&settings, address)?;
@@ -70,7 +71,7 @@ impl Server {
             }
             None => None,
         };
-        tasks.spawn(listen::serve(listener, tls, Limits::client(), service, stop.clone()));
+        tasks.spawn(listen::serve(listener, tls, Limits::client().within(descriptors), service, stop.clone()));
         tasks.spawn(jobs::sweep(app.clone(), settings.sweep, stop.clone()));
         let (ready, peer_address) = match &settings.peer {
             Some(peer) => join(&app, &settings, peer, &tasks, &stop).await?,

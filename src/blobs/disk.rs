@@ -66,7 +66,11 @@ impl Disk {
     }
 
     pub(super) fn reader(&self, account: AccountId, uid: Uid) -> Result<File> {
-        File::open(self.path(account, uid)).map_err(|e| {
+        let path = self.path(account, uid);
+        File::open(&path).map_err(|e| {
+            if short_of_descriptors(&e) {
+                return at(&path, "open", &e);
+            }
             let text = format!("the stored bytes of object {uid} are missing or unreadable");
             Error::new(Reason::DataLoss, text).with("object", uid).because(e)
         })
@@ -192,11 +196,20 @@ fn list_objects(root: &Path) -> std::io::Result<Vec<(AccountId, Uid)>> {
     Ok(found)
 }
 
+/// SPEC: open(2): ENFILE and EMFILE; they say nothing about the file.
+fn short_of_descriptors(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
 fn at(path: &Path, doing: &str, error: &std::io::Error) -> Error {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     let context = std::io::Error::new(error.kind(), format!("{doing} {}: {error}", path.display()));
     if full {
         let text = "the registry's disk is full; nothing was stored";
+        return Error::new(Reason::Unavailable, text).because(context);
+    }
+    if short_of_descriptors(error) {
+        let text = "the server has too many files open; try again";
         return Error::new(Reason::Unavailable, text).because(context);
     }
     Error::internal(context)
