@@ -6,11 +6,13 @@
 
 use crate::error::{Error, Reason};
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// The body of an answer.
@@ -34,6 +36,28 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 pub fn stream(receiver: mpsc::Receiver<Result<Bytes, Error>>, length: u64) -> Body {
     Stream { receiver, left: length, ended: false }.boxed_unsync()
 }
+
+/// Reads what is left of a refused request's body, so that its connection can carry the next request; false if that would
+/// be more than [`DRAIN_BYTES_MAX`] or take longer than [`DRAIN`], or the client `waits` to be told to send it.
+pub(super) async fn drained(body: &mut Incoming, waits: bool) -> bool {
+    if body.is_end_stream() || waits {
+        return body.is_end_stream();
+    }
+    let reading = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return false };
+            left = rest;
+        }
+        body.is_end_stream()
+    };
+    tokio::time::timeout(DRAIN, reading).await.unwrap_or(false)
+}
+
+/// A chunk of a slow client is worth less than its connection; a layer is not.
+const DRAIN_BYTES_MAX: usize = 256 << 10;
+/// How long the rest of a refused body may take.
+const DRAIN: Duration = Duration::from_secs(1);
 
 struct Stream {
     receiver: mpsc::Receiver<Result<Bytes, Error>>,

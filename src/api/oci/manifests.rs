@@ -48,7 +48,7 @@ pub(super) async fn put(
     asking: &Asking<'_>,
     reference: &Asked,
     tags: &[Tag],
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Response<Body>> {
     let (app, ctx, address) = (asking.app, &asking.ctx, asking.address());
     let media_type = asking.header(CONTENT_TYPE).map(media_type).transpose()?;
@@ -126,7 +126,7 @@ fn media_type(text: &str) -> Result<MediaType> {
     Ok(MediaType::parse(text.split(';').next().unwrap_or_default().trim())?)
 }
 
-async fn receive(body: Incoming) -> Result<bytes::Bytes> {
+async fn receive(body: &mut Incoming) -> Result<bytes::Bytes> {
     let collecting = tokio::time::timeout(RECEIVE, Limited::new(body, MAX_BYTES).collect()).await;
     let collected = collecting.map_err(|_| Error::new(Reason::Truncated, "the manifest did not come in time"))?;
     collected.map(|body| body.to_bytes()).map_err(|error| match error.downcast::<LengthLimitError>() {
