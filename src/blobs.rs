@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Plaintext bytes sealed and written in one hop to the blocking pool.
-pub const BATCH_BYTES: usize = 512 << 10;
+pub const BATCH_BYTES: usize = 256 << 10;
 
 /// The objects of one region.
 #[derive(Clone, Debug)]
