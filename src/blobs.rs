@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Plaintext bytes sealed and written in one hop to the blocking pool.
-pub const BATCH_BYTES: usize = 512 << 10;
+pub const BATCH_BYTES: usize = 256 << 10;
 
 /// The objects of one region.
 #[derive(Clone, Debug)]
@@ -310,7 +310,10 @@ impl Writer {
         self.part_open = false;
         self.flush()?;
         let bytes = match &mut self.sink {
-            Sink::File(file) => Pending::File(file.again()?),
+            Sink::File(file) => {
+                file.end_part();
+                Pending::File(file.again()?)
+            }
             Sink::Part { bucket, account, uid } => Pending::Part {
                 bucket: bucket.clone(),
                 name: bucket::name(*account, *uid, number, &part.header),

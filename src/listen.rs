@@ -4,6 +4,7 @@
 //! error ends the loop, and that a stop lets requests in flight finish within a grace time. It does not look into
 //! requests: every one of them goes to the service, with its [`Peer`] in the extensions.
 
+pub mod descriptors;
 mod guarded;
 pub mod tls;
 
@@ -108,6 +109,14 @@ impl Limits {
             send_buffer: 2 << 20,
             ..Self::client()
         }
+    }
+
+    /// The same with no more connections than there are descriptors for: each has one, and one more for the file that is
+    /// read or written over it. Connections beyond that wait, instead of taking from those that are there.
+    #[must_use]
+    pub fn within(self, descriptors: u64) -> Self {
+        let most = usize::try_from(descriptors.saturating_sub(descriptors::RESERVED) / 2).unwrap_or(usize::MAX);
+        Self { connections: self.connections.min(most.max(1)), ..self }
     }
 
     fn builder(&self) -> Builder<TokioExecutor> {

@@ -3,8 +3,9 @@
 use crate::api::grpc;
 use crate::api::service::{Clients, PeersOnly};
 use crate::blobs::{BlobStore, Bucket, Disk};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Settings};
+use crate::domain::directory::NewAccessKey;
 use crate::domain::follow::Stream;
 use crate::domain::rates::{Rate, Rates};
 use crate::domain::{self, App};
@@ -16,6 +17,7 @@ use crate::listen::{self, Limits, tls};
 use crate::names::AccountId;
 use crate::pb::replication::transport_service_server::TransportServiceServer;
 use crate::peer::{self, Peers, Transport};
+use crate::secret::Secret;
 use crate::store::{self, Store};
 use crate::upstream::{self, AwsKms};
 use std::net::SocketAddr;
@@ -59,6 +61,7 @@ impl Server {
             first_accounts(&app, &settings).await?;
         }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let descriptors = listen::descriptors::raise();
         let endpoints = endpoints(&settings, address)?;
         let service = Clients::new(app.clone(), grpc::routes(app.clone(), endpoints).await?);
         let tls = match &settings.tls {
@@ -70,7 +73,7 @@ impl Server {
             }
             None => None,
         };
-        tasks.spawn(listen::serve(listener, tls, Limits::client(), service, stop.clone()));
+        tasks.spawn(listen::serve(listener, tls, Limits::client().within(descriptors), service, stop.clone()));
         tasks.spawn(jobs::sweep(app.clone(), settings.sweep, stop.clone()));
         tasks.spawn(jobs::scrub(app.clone(), stop.clone()));
         tasks.spawn(jobs::repair(app.clone(), stop.clone()));
@@ -283,17 +286,47 @@ async fn first_accounts(app: &App, settings: &Settings) -> Result<()> {
         Err(_) => Bootstrap { accounts: Vec::new() },
     };
     for name in &settings.accounts {
-        let Some((account, key)) = app.first_account(name, account_id(name)).await? else { continue };
-        known.accounts.push(BootstrapAccount {
-            name: name.clone(),
-            id: account.id.to_string(),
-            access_key_id: key.id,
-            secret_access_key: key.secret.expose().clone(),
-        });
-        write_private(&path, &serde_json::to_vec_pretty(&known).map_err(Error::internal)?)?;
-        tracing::info!(account = %account.id, name, path = %path.display(), "made an account; its first key is in the file");
+        let id = account_id(name);
+        if app.account_exists(id).await? {
+            continue;
+        }
+        // The file first: an account whose key was lost in a crash would have an admin that nobody can be.
+        let key = match known.accounts.iter().find(|account| account.id == id.as_str()) {
+            Some(account) => account.key(app.clock().now()),
+            None => {
+                let key = NewAccessKey::random(app.clock().now())?;
+                known.accounts.push(BootstrapAccount::new(name, id, &key));
+                known.write(&path)?;
+                key
+            }
+        };
+        if app.first_account(name, id, &key).await?.is_some() {
+            tracing::info!(account = %id, name, path = %path.display(), "made an account; its first key is in the file");
+        } else {
+            // Another node of the region was faster, and its file has the key.
+            known.accounts.retain(|account| account.id != id.as_str());
+            known.write(&path)?;
+        }
     }
     Ok(())
+}
+
+impl Bootstrap {
+    fn write(&self, path: &Path) -> Result<()> {
+        write_private(path, &serde_json::to_vec_pretty(self).map_err(Error::internal)?)
+    }
+}
+
+impl BootstrapAccount {
+    fn new(name: &str, id: AccountId, key: &NewAccessKey) -> Self {
+        let secret_access_key = key.secret.expose().clone();
+        Self { name: name.to_owned(), id: id.to_string(), access_key_id: key.id.clone(), secret_access_key }
+    }
+
+    fn key(&self, now: Timestamp) -> NewAccessKey {
+        let secret = Secret::new(self.secret_access_key.clone());
+        NewAccessKey { id: self.access_key_id.clone(), secret, created_at: now }
+    }
 }
 
 /// The number of an account that is made by name: the same name has the same number in every new organization.
@@ -313,7 +346,9 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&staged)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&staged, path)
+        std::fs::rename(&staged, path)?;
+        // SPEC: fsync(2): the name is in the folder, and lost with it.
+        std::fs::File::open(path.parent().unwrap_or(path))?.sync_all()
     };
     write().map_err(|e| Error::internal(std::io::Error::new(e.kind(), format!("{}: {e}", path.display()))))
 }

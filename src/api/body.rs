@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Reason};
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -44,7 +44,7 @@ pub fn stream(receiver: mpsc::Receiver<Result<Bytes, Error>>, length: u64) -> Bo
 ///
 /// # Errors
 /// `TOO_LARGE` beyond `limit` bytes; `TRUNCATED` when it ends early or does not come within a minute.
-pub async fn receive(body: Incoming, limit: usize, what: &'static str) -> Result<Bytes, Error> {
+pub async fn receive(body: &mut Incoming, limit: usize, what: &'static str) -> Result<Bytes, Error> {
     let collecting = tokio::time::timeout(RECEIVE, Limited::new(body, limit).collect()).await;
     let collected = collecting.map_err(|_| truncated(format!("{what} did not come in time")))?;
     collected.map(|body| body.to_bytes()).map_err(|error| match error.downcast::<LengthLimitError>() {
@@ -52,6 +52,28 @@ pub async fn receive(body: Incoming, limit: usize, what: &'static str) -> Result
         Err(error) => truncated(format!("{what} ended before its length")).because(error),
     })
 }
+
+/// Reads what is left of a refused request's body, so that its connection can carry the next request; false if that would
+/// be more than [`DRAIN_BYTES_MAX`] or take longer than [`DRAIN`], or the client `waits` to be told to send it.
+pub(super) async fn drained(body: &mut Incoming, waits: bool) -> bool {
+    if body.is_end_stream() || waits {
+        return body.is_end_stream();
+    }
+    let reading = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return false };
+            left = rest;
+        }
+        body.is_end_stream()
+    };
+    tokio::time::timeout(DRAIN, reading).await.unwrap_or(false)
+}
+
+/// A chunk of a slow client is worth less than its connection; a layer is not.
+const DRAIN_BYTES_MAX: usize = 256 << 10;
+/// How long the rest of a refused body may take.
+const DRAIN: Duration = Duration::from_secs(1);
 
 struct Stream {
     receiver: mpsc::Receiver<Result<Bytes, Error>>,

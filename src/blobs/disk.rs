@@ -56,9 +56,12 @@ impl Disk {
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Uid::parse(text.trim())?),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let written = File::create_new(&path).and_then(|mut file| {
+                // Whole or not at all: half an id would keep the region from ever starting again.
+                let staged = self.root.join("node.new");
+                let written = File::create(&staged).and_then(|mut file| {
                     file.write_all(new.to_string().as_bytes())?;
-                    file.sync_all()
+                    file.sync_all()?;
+                    std::fs::rename(&staged, &path)
                 });
                 written.and_then(|()| sync_folder(&self.root)).map_err(|e| at(&path, "write", &e))?;
                 Ok(new)
@@ -70,12 +73,15 @@ impl Disk {
     /// Opens an object for appending at the end of its durable bytes.
     pub(super) fn append(&self, account: AccountId, uid: Uid, durable: u64) -> Result<Appending> {
         let path = self.path(account, uid);
-        Ok(Appending { file: open_for_append(&path, durable)?, path })
+        Ok(Appending { file: open_for_append(&path, durable)?, path, length: durable, whole: durable })
     }
 
     pub(super) fn reader(&self, account: AccountId, uid: Uid) -> Result<File> {
         let path = self.path(account, uid);
         File::open(&path).map_err(|e| {
+            if short_of_descriptors(&e) {
+                return at(&path, "open", &e);
+            }
             // Where the id of the node is gone too, it is the disk that is missing, and not an object.
             let lost = e.kind() == std::io::ErrorKind::NotFound && self.root.join("node").exists();
             if lost {
@@ -106,11 +112,27 @@ impl Disk {
 pub(super) struct Appending {
     path: PathBuf,
     file: File,
+    length: u64,
+    /// Where the last whole part ends.
+    whole: u64,
 }
 
 impl Appending {
+    /// Adds bytes. When that fails, what lies past the last whole part is given up: nobody can go on from it, and on a
+    /// full disk it would keep everybody else out until the upload expires.
     pub(super) fn write(&mut self, sealed: &[u8]) -> Result<()> {
-        self.file.write_all(sealed).map_err(|e| at(&self.path, "write", &e))
+        if let Err(error) = self.file.write_all(sealed) {
+            // The first error is the one to tell.
+            let _ = self.file.set_len(self.whole);
+            return Err(at(&self.path, "write", &error));
+        }
+        self.length += sealed.len() as u64;
+        Ok(())
+    }
+
+    /// Notes that the bytes so far are whole parts.
+    pub(super) fn end_part(&mut self) {
+        self.whole = self.length;
     }
 
     pub(super) fn file(&self) -> &File {
@@ -120,7 +142,7 @@ impl Appending {
     /// The same file, to be synced while this one is written on.
     pub(super) fn again(&self) -> Result<Self> {
         let file = self.file.try_clone().map_err(|e| at(&self.path, "sync", &e))?;
-        Ok(Self { path: self.path.clone(), file })
+        Ok(Self { path: self.path.clone(), file, length: self.length, whole: self.whole })
     }
 
     /// Waits until the bytes are on the disk.
@@ -195,11 +217,20 @@ pub(super) fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Syn
     Error::new(Reason::Unavailable, "the disk of the blob store does not answer; try again shortly").because(error)
 }
 
+/// SPEC: open(2): ENFILE and EMFILE; they say nothing about the file.
+fn short_of_descriptors(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
 fn at(path: &Path, doing: &str, error: &std::io::Error) -> Error {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     let context = std::io::Error::new(error.kind(), format!("{doing} {}: {error}", path.display()));
     if full {
         let text = "the registry's disk is full; nothing was stored";
+        return Error::new(Reason::Unavailable, text).because(context);
+    }
+    if short_of_descriptors(error) {
+        let text = "the server has too many files open; try again";
         return Error::new(Reason::Unavailable, text).because(context);
     }
     Error::internal(context)

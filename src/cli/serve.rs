@@ -27,7 +27,9 @@ impl Serve {
     #[must_use]
     pub fn run(self) -> ExitCode {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+        // A log that cannot be written, on a full disk say, must not end requests: told on stderr, that would panic.
+        let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+        log.with_writer(std::io::stderr).with_ansi(false).init();
         let settings = match Settings::load(self.config.as_deref(), &Environment) {
             Ok(settings) => settings,
             Err(error) => return fail(&error.to_string()),

@@ -133,12 +133,20 @@ impl App {
         Ok(())
     }
 
-    /// Makes the first accounts of an organization; those that are there already are left alone.
+    /// Whether an account is there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn account_exists(&self, id: AccountId) -> Result<bool> {
+        Ok(self.store.snapshot().await?.tx().account(id).await?.is_some())
+    }
+
+    /// Makes one of an organization's first accounts, with this key for its admin; nothing if it is there already.
     ///
     /// # Errors
     /// When this is not the home region, or the store fails.
-    pub async fn first_account(&self, name: &str, id: AccountId) -> Result<Option<(Account, NewAccessKey)>> {
-        match self.create_account(&self.system("bootstrap"), name, Some(id)).await {
+    pub async fn first_account(&self, name: &str, id: AccountId, key: &NewAccessKey) -> Result<Option<Account>> {
+        match self.create_account_with(&self.system("bootstrap"), name, Some(id), key).await {
             Ok(made) => Ok(Some(made)),
             Err(error) if error.reason == Reason::AlreadyExists => Ok(None),
             Err(error) => Err(error),

@@ -36,6 +36,17 @@ pub struct NewAccessKey {
     pub created_at: Timestamp,
 }
 
+impl NewAccessKey {
+    /// A key that nobody has.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn random(now: Timestamp) -> Result<Self> {
+        let id = ids::access_key_id(*keys::random()?.expose());
+        Ok(Self { id, secret: secret_access_key(*keys::random()?.expose()), created_at: now })
+    }
+}
+
 /// Refuses a write to the directory outside the home region.
 async fn at_home(tx: &mut Tx<'_>, app: &Home) -> Result<()> {
     let organization = tx.organization().await?.ok_or_else(|| {
@@ -235,17 +246,30 @@ impl App {
         display_name: &str,
         id: Option<AccountId>,
     ) -> Result<(Account, NewAccessKey)> {
+        let key = NewAccessKey::random(ctx.now)?;
+        let account = self.create_account_with(ctx, display_name, id, &key).await?;
+        Ok((account, key))
+    }
+
+    /// As `create_account`, with a key that was made before.
+    pub(super) async fn create_account_with(
+        &self,
+        ctx: &Ctx,
+        display_name: &str,
+        id: Option<AccountId>,
+        key: &NewAccessKey,
+    ) -> Result<Account> {
         if display_name.is_empty() || display_name.chars().count() > 64 || display_name.contains(char::is_control) {
             return Err(Error::invalid("display_name", "1-64 printable characters"));
         }
         let id = id.unwrap_or_else(|| AccountId::from_seed(u64::from_be_bytes(first_eight(&self.clock.uid()))));
         let account = Account { id, display_name: display_name.to_owned(), created_at: ctx.now };
         let admin = self.new_principal(id, PrincipalKind::User, ADMIN.into(), None, DEFAULT_SESSION_SECS, ctx.now)?;
-        let (key, put) = self.new_access_key(admin.row.name.clone(), ctx.now)?;
+        let put = self.put_access_key(admin.row.name.clone(), key)?;
         let owner = self.management_account().await?.unwrap_or(id);
         let change = CreateAccount { account: account.clone(), admin, key: put };
         self.gate.write(ctx, Op::CreateAccount, &owner, change).await?;
-        Ok((account, key))
+        Ok(account)
     }
 
     /// A page of accounts after one.
@@ -356,7 +380,8 @@ impl App {
     /// When the caller may not, there is no such user, or this is not the home region.
     pub async fn create_access_key(&self, ctx: &Ctx, user: PrincipalName) -> Result<NewAccessKey> {
         let account = user.account;
-        let (key, change) = self.new_access_key(user, ctx.now)?;
+        let key = NewAccessKey::random(ctx.now)?;
+        let change = self.put_access_key(user, &key)?;
         self.gate.write(ctx, Op::CreateAccessKey, &account, change).await?;
         Ok(key)
     }
@@ -404,12 +429,9 @@ impl App {
         Ok(PutPrincipal { home: self.home(), row, trust, now })
     }
 
-    fn new_access_key(&self, user: PrincipalName, now: Timestamp) -> Result<(NewAccessKey, PutAccessKey)> {
-        let id = ids::access_key_id(*keys::random()?.expose());
-        let secret = secret_access_key(*keys::random()?.expose());
-        let sealed_secret = self.root.seal(ACCESS_KEY, id.as_bytes(), secret.expose().as_bytes())?;
-        let put = PutAccessKey { home: self.home(), user, id: id.clone(), sealed_secret, now };
-        Ok((NewAccessKey { id, secret, created_at: now }, put))
+    fn put_access_key(&self, user: PrincipalName, key: &NewAccessKey) -> Result<PutAccessKey> {
+        let sealed_secret = self.root.seal(ACCESS_KEY, key.id.as_bytes(), key.secret.expose().as_bytes())?;
+        Ok(PutAccessKey { home: self.home(), user, id: key.id.clone(), sealed_secret, now: key.created_at })
     }
 }
 

@@ -286,3 +286,10 @@ fn a_shortage_slows_the_loop_and_a_vanished_client_does_not() {
     assert_eq!(shortage(u32::MAX), Duration::from_secs(1));
     assert_eq!(pause_after(&io::ErrorKind::ConnectionAborted.into(), 5), Duration::ZERO);
 }
+
+#[test]
+fn connections_leave_descriptors_for_files_and_the_database() {
+    for (descriptors, connections) in [(0, 1), (160, 48), (1_024, 480), (1 << 20, 4_096), (u64::MAX, 4_096)] {
+        assert_eq!(Limits::client().within(descriptors).connections, connections, "{descriptors}");
+    }
+}

@@ -3,12 +3,15 @@
 
     layout.py DIR BYTES…            an image; a layer of tar with random content for each number
     layout.py --index DIR BYTES…    an index; an image of another platform for each number
+    layout.py --artifact DIR OF     an artifact whose subject is the entry of the layout OF
+    layout.py --large DIR BYTES     an image; one layer, a tar of a file of so many bytes that do not compress
 """
 import gzip
 import hashlib
 import io
 import json
 import os
+import subprocess
 import sys
 import tarfile
 
@@ -37,6 +40,9 @@ class Layout:
                 archive.addfile(entry, io.BytesIO(os.urandom(size)))
             ids.append("sha256:" + hashlib.sha256(tar.getvalue()).hexdigest())
             layers.append(self.put(gzip.compress(tar.getvalue(), 1), "layer.v1.tar+gzip"))
+        return self.manifest(architecture, ids, layers)
+
+    def manifest(self, architecture, ids, layers):
         rootfs = {"type": "layers", "diff_ids": ids}
         config = self.put(json.dumps({"architecture": architecture, "os": "linux", "rootfs": rootfs}).encode(), "config.v1+json")
         kind = "application/vnd.oci.image.manifest.v1+json"
@@ -51,6 +57,30 @@ class Layout:
         index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": images}
         return self.put(json.dumps(index).encode(), "index.v1+json")
 
+    def artifact(self, subject):
+        config = self.put(b"{}", "") | {"mediaType": "application/vnd.oci.empty.v1+json"}
+        layer = self.put(b"signed " + subject["digest"].encode(), "") | {"mediaType": "application/vnd.example.signature.v1"}
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        artifact = {"schemaVersion": 2, "mediaType": kind, "artifactType": "application/vnd.example.signature", "config": config}
+        subject = {name: subject[name] for name in ("mediaType", "digest", "size")}
+        return self.put(json.dumps(artifact | {"layers": [layer], "subject": subject}).encode(), "manifest.v1+json")
+
+    def large(self, size):
+        path = os.path.join(self.folder, "layer.tar")
+        # A stream under a fixed key: fast, the same each time, and nothing makes it smaller.
+        stream = ["openssl", "enc", "-aes-128-ctr", "-nosalt", "-K", "5" * 32, "-iv", "0" * 32, "-in", "/dev/zero"]
+        with subprocess.Popen(stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as made:
+            with tarfile.open(path, "w") as archive:
+                entry = tarfile.TarInfo("large")
+                entry.size = size
+                archive.addfile(entry, made.stdout)
+            made.kill()
+        with open(path, "rb") as file:
+            hashed = hashlib.file_digest(file, "sha256").hexdigest()
+        layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": f"sha256:{hashed}", "size": os.path.getsize(path)}
+        os.rename(path, os.path.join(self.blobs, hashed))
+        return self.manifest("amd64", [layer["digest"]], [layer])
+
     def close(self, entry):
         entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
         for name, content in (
@@ -62,10 +92,17 @@ class Layout:
 
 
 def main(arguments):
-    several = arguments[0] == "--index"
-    folder, *sizes = arguments[several:]
-    layout, sizes = Layout(folder), [int(size) for size in sizes]
-    layout.close(layout.index(sizes) if several else layout.image("amd64", sizes))
+    kind = arguments.pop(0) if arguments[0].startswith("--") else "--image"
+    folder, *rest = arguments
+    layout = Layout(folder)
+    if kind == "--artifact":
+        with open(os.path.join(rest[0], "index.json"), encoding="utf-8") as file:
+            entry = layout.artifact(json.load(file)["manifests"][0])
+    else:
+        sizes = [int(size) for size in rest]
+        entry = {"--image": lambda: layout.image("amd64", sizes), "--index": lambda: layout.index(sizes),
+                 "--large": lambda: layout.large(*sizes)}[kind]()
+    layout.close(entry)
 
 
 main(sys.argv[1:])

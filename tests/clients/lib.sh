@@ -12,7 +12,7 @@ mkdir "$HOME"
 unset DOCKER_CONFIG XDG_CONFIG_HOME XDG_RUNTIME_DIR XDG_STATE_HOME TRANSSHIP_ENDPOINT AWS_PROFILE AWS_SESSION_TOKEN
 
 finish() {
-    local status=$?
+    local status=${1:-$?}
     [ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null || true
     [ ${#pids[@]} = 0 ] || wait "${pids[@]}" 2>/dev/null || true
     [ $status = 0 ] || for log in "$work"/*.log "$work"/org/*/serve.log; do
@@ -56,12 +56,12 @@ PY
 
 told() { "$PYTHON" -c 'import json,sys; print(eval("d"+sys.argv[2], {"d": json.load(open(sys.argv[1]))}))' "$@"; }
 
-# Starts `transship dev`, again at the same port with what it kept; sets host, account and the credentials of its first
+# Starts `transship dev` in the folder org, again at the same port with what it kept; sets host, account and the credentials of its first
 # account in its first region.
 start_dev() {
     port=${port:-$(free_port)}
     rm -f "$work/info.json"
-    "$TRANSSHIP" dev --dir "$work/org" --port "$port" --info "$work/info.json" >>"$work/dev.log" 2>&1 &
+    "$TRANSSHIP" dev --dir "${org:-$work/org}" --port "$port" --info "$work/info.json" >>"$work/dev.log" 2>&1 &
     pids+=($!)
     wait_for "the start of transship dev" 30 test -s "$work/info.json"
     TRANSSHIP_ENDPOINT=$(told "$work/info.json" '["regions"][0]["endpoint"]')

@@ -79,7 +79,7 @@ async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
     ];
 
     let left = region.leave().await;
-    let process = left.spawn_logging("trace");
+    let process = left.spawn_under(&[], &[("RUST_LOG", "trace")]).unwrap();
     let base = process.base.clone();
     let host = base.strip_prefix("http://").unwrap().to_owned();
     let mut told = Told::default();

@@ -53,6 +53,13 @@ impl Region {
         Self::prepared(more, &[]).await
     }
 
+    /// A region whose data lies on another disk.
+    pub async fn beneath(disk: &std::path::Path) -> Self {
+        let folder = Arc::new(tempfile::tempdir_in(disk).unwrap());
+        let text = configuration(&folder, "");
+        Self::open(folder, &text).await
+    }
+
     /// The same with these private files in its data folder.
     pub async fn prepared(more: &str, files: &[(&str, &[u8])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -62,20 +69,14 @@ impl Region {
             std::fs::write(&path, bytes).unwrap();
             std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         }
-        let text = format!(
-            "listen = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n{more}\n[registry]\ncreate_on_push = true\n",
-            folder.path().join("data")
-        );
+        let text = configuration(&folder, more);
         Self::open(Arc::new(folder), &text).await
     }
 
     async fn open(folder: Arc<TempDir>, text: &str) -> Self {
         let config = folder.path().join("config.toml");
         std::fs::write(&config, text).unwrap();
-        // Objects go at once where a test does not speak of their grace.
-        let grace = ("TRANSSHIP__LIMITS__COLLECT_GRACE_SECS".to_owned(), "0".to_owned());
-        let overrides = if text.contains("collect_grace") { BTreeMap::new() } else { BTreeMap::from([grace]) };
-        let settings = Settings::load(Some(&config), &overrides).unwrap();
+        let settings = Settings::load(Some(&config), &grace(text)).unwrap();
         Self::serve(folder, settings).await
     }
 
@@ -144,6 +145,20 @@ impl Region {
     }
 }
 
+/// The configuration of a region of its own.
+fn configuration(folder: &TempDir, more: &str) -> String {
+    let data = folder.path().join("data");
+    format!(
+        "listen = \"127.0.0.1:0\"\ndata = {data:?}\naccounts = [\"dev\", \"prod\"]\n{more}\n[registry]\ncreate_on_push = true\n"
+    )
+}
+
+/// Objects go at once where a test does not speak of their grace.
+fn grace(text: &str) -> BTreeMap<String, String> {
+    let none = ("TRANSSHIP__LIMITS__COLLECT_GRACE_SECS".to_owned(), "0".to_owned());
+    if text.contains("collect_grace") { BTreeMap::new() } else { BTreeMap::from([none]) }
+}
+
 /// A region that is served by a process of its own, or by nobody.
 pub struct Left {
     pub folder: Arc<TempDir>,
@@ -153,17 +168,20 @@ pub struct Left {
 impl Left {
     /// A process that serves the region; waits until it is ready. Its port is its own choice.
     pub fn spawn(&self) -> Process {
-        self.spawn_logging("info")
+        self.spawn_under(&[], &[]).unwrap_or_else(|said| {
+            panic!("the process said {said:?}; see {}", self.folder.path().join("serve.log").display())
+        })
     }
 
-    /// The same with a level for its log, which lies beside the data folder.
-    pub fn spawn_logging(&self, level: &str) -> Process {
+    /// The same behind a program that runs others, and with more environment; what it said instead of being ready.
+    pub fn spawn_under(&self, runner: &[&str], environment: &[(&str, &str)]) -> Result<Process, String> {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("serve.log")).unwrap();
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_transship"))
-            .args(["serve", "--config"])
+        let mut words = runner.iter().copied().chain([env!("CARGO_BIN_EXE_transship"), "serve", "--config"]);
+        let mut child = std::process::Command::new(words.next().unwrap())
+            .args(words)
             .arg(self.folder.path().join("config.toml"))
-            .env("RUST_LOG", level)
+            .envs(environment.iter().copied())
             .stdout(std::process::Stdio::piped())
             .stderr(log)
             .spawn()
@@ -171,13 +189,18 @@ impl Left {
         let mut line = String::new();
         let out = child.stdout.take().unwrap();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
-        assert!(
-            line.starts_with("ready "),
-            "the process said {line:?}; see {}",
-            self.folder.path().join("serve.log").display()
-        );
         let base = line.trim_start_matches("ready ").trim().to_owned();
-        Process { child, base }
+        let process = Process { child, base };
+        if line.starts_with("ready ") { Ok(process) } else { Err(line) }
+    }
+
+    /// A region that was never started, and its folder.
+    pub fn fresh() -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let text = configuration(&folder, "");
+        std::fs::write(folder.path().join("config.toml"), &text).unwrap();
+        let settings = Settings::load(Some(&folder.path().join("config.toml")), &grace(&text)).unwrap();
+        Self { folder, settings }
     }
 
     /// The region inside the test again.
@@ -211,6 +234,15 @@ impl Process {
         let pid = self.child.id().to_string();
         assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         assert!(self.child.wait().unwrap().success());
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 }
 
@@ -420,6 +452,17 @@ impl Http {
     }
 
     pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        self.try_call(method, path, headers, body).await.unwrap()
+    }
+
+    /// As `call`, for servers that may go away.
+    pub async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
         use base64::{Engine, engine::general_purpose::STANDARD};
         let uri = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
         let mut request = Request::builder().method(method).uri(uri);
@@ -429,10 +472,10 @@ impl Http {
         if let Some(password) = &self.password {
             request = request.header("authorization", format!("Basic {}", STANDARD.encode(format!("AWS:{password}"))));
         }
-        let response = self.client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+        let response = self.client.request(request.body(Full::new(body.into()))?).await?;
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, body }
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -441,23 +484,7 @@ impl Http {
 
     /// As `get`, for answers that may break off.
     pub async fn try_get(&self, path: &str) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(self.try_call(Method::GET, path).await?.body)
-    }
-
-    /// A call without a body, whose answer may break off.
-    pub async fn try_call(
-        &self,
-        method: Method,
-        path: &str,
-    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
-        if let Some(password) = &self.password {
-            request = request.header("authorization", format!("Basic {}", STANDARD.encode(format!("AWS:{password}"))));
-        }
-        let response = self.client.request(request.body(Full::new(Bytes::new()))?).await?;
-        let (parts, body) = response.into_parts();
-        Ok(Answer { status: parts.status, headers: parts.headers, body: body.collect().await?.to_bytes() })
+        Ok(self.try_call(Method::GET, path, &[], "").await?.body)
     }
 
     /// Pushes a blob by POST and PUT; answers its digest.

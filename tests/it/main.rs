@@ -18,6 +18,7 @@ mod certificates;
 mod conformance_kms;
 mod damage;
 mod dry_runs;
+mod faults;
 mod fuzz;
 mod grants;
 mod grpc;

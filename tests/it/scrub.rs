@@ -162,7 +162,7 @@ async fn pulled(http: &Http, repository: &str, blobs: &[Vec<u8>]) -> usize {
     for blob in blobs {
         let path = format!("/v2/{repository}/blobs/{}", Digest::of(blob));
         // A transfer that breaks off is told as an error; an answer that is none is no blob.
-        let Ok(answer) = http.try_call(Method::GET, &path).await else { continue };
+        let Ok(answer) = http.try_call(Method::GET, &path, &[], "").await else { continue };
         if answer.status == StatusCode::OK {
             assert!(answer.body == *blob, "bad bytes were served whole");
             whole += 1;

@@ -47,11 +47,11 @@ struct Asking<'a> {
 
 /// Answers a request of the AWS wire.
 pub(super) async fn handle(app: &App, request: Request<Incoming>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let ctx = caller::context(app, &parts.headers, &parts.extensions);
     let dialect = if parts.headers.contains_key(TARGET) { Dialect::Json } else { Dialect::of_query(&parts.headers) };
     let outcome = async {
-        let bytes = body::receive(body, BODY_MAX, "a request").await?;
+        let bytes = body::receive(&mut body, BODY_MAX, "a request").await?;
         match dialect {
             Dialect::Json => ecr(app, &ctx, &parts, &bytes).await,
             Dialect::QueryXml | Dialect::QueryJson => sts(app, &ctx, &parts, &bytes, dialect).await,

@@ -44,7 +44,7 @@ pub(super) async fn put(
     asking: &Asking<'_>,
     reference: &Asked,
     tags: &[Tag],
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Response<Body>> {
     let (app, ctx, address) = (asking.app, &asking.ctx, asking.address());
     let media_type = asking.header(CONTENT_TYPE).map(media_type).transpose()?;

@@ -25,8 +25,8 @@ use crate::error::{Error, Reason, Result};
 use crate::names::{PageSize, RepositoryRef};
 use address::Repository;
 use error::{Asked, Challenge};
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use route::{Action, Call, Route};
 use std::sync::Arc;
@@ -67,16 +67,18 @@ impl Asking<'_> {
 
 /// Answers a request of the OCI surface.
 pub async fn handle(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
+    let (parts, mut incoming) = request.into_parts();
     let host = super::host(&parts).to_owned();
     let mut ctx = caller::context(app, &parts.headers, &parts.extensions);
     let (request_id, secure, head) = (ctx.request_id, ctx.secure, parts.method == Method::HEAD);
     let parsed = route::parse(&parts.method, &parts.uri, &host);
     let scope = parsed.as_ref().ok().and_then(Route::scope);
+    let waits = parts.headers.contains_key(EXPECT);
     let answered = match parsed {
-        Ok(route) => answer(app, &mut ctx, &route, parts.headers, body).await,
+        Ok(route) => answer(app, &mut ctx, &route, parts.headers, &mut incoming).await,
         Err(error) => Err(error.into()),
     };
+    let reusable = answered.is_ok() || body::drained(&mut incoming, waits).await;
     let mut response = answered.unwrap_or_else(|error| {
         let error = unproven(&ctx, error);
         let spoiled = match (error.reason, &ctx.caller) {
@@ -89,6 +91,9 @@ pub async fn handle(app: &Arc<App>, request: Request<Incoming>) -> Response<Body
         error::render(&error, &Asked { head, request_id, challenge: &challenge })
     });
     error::identify(response.headers_mut(), request_id);
+    if !reusable && parts.version <= Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -97,7 +102,7 @@ async fn answer(
     ctx: &mut Ctx,
     route: &Route,
     headers: HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Response<Body>> {
     check_region(ctx, route)?;
     ctx.caller = caller::of_registry(app, ctx, route.call.op(), &headers).await?;

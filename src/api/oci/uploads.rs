@@ -13,7 +13,7 @@ use http::{Response, StatusCode};
 use http_body_util::BodyStream;
 use hyper::body::Incoming;
 
-pub(super) async fn start(asking: &Asking<'_>, start: &Start, body: Incoming) -> Result<Response<Body>> {
+pub(super) async fn start(asking: &Asking<'_>, start: &Start, body: &mut Incoming) -> Result<Response<Body>> {
     let (ctx, address) = (&asking.ctx, asking.address());
     let mount = match start {
         Start::Mount { digest, from } => Some((*digest, from.as_ref().map(|from| asking.beside(from)))),
@@ -41,13 +41,18 @@ pub(super) async fn status(asking: &Asking<'_>, upload: Uid) -> Result<Response<
     accepted(asking, upload, held, StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn patch(asking: &Asking<'_>, upload: Uid, body: Incoming) -> Result<Response<Body>> {
+pub(super) async fn patch(asking: &Asking<'_>, upload: Uid, body: &mut Incoming) -> Result<Response<Body>> {
     let from = first_byte(asking)?;
     let held = asking.app.append_upload(&asking.ctx, &asking.address(), upload, from, bytes(body)).await?;
     accepted(asking, upload, held, StatusCode::ACCEPTED)
 }
 
-pub(super) async fn put(asking: &Asking<'_>, upload: Uid, digest: Digest, body: Incoming) -> Result<Response<Body>> {
+pub(super) async fn put(
+    asking: &Asking<'_>,
+    upload: Uid,
+    digest: Digest,
+    body: &mut Incoming,
+) -> Result<Response<Body>> {
     let from = first_byte(asking)?;
     asking.app.finish_upload(&asking.ctx, &asking.address(), upload, from, bytes(body), digest).await?;
     created(asking, digest)
@@ -87,7 +92,7 @@ fn accepted(asking: &Asking<'_>, upload: Uid, held: u64, status: StatusCode) -> 
 }
 
 /// A request's body as the domain takes it: what ends early is an error, not an end.
-fn bytes(body: Incoming) -> impl Stream<Item = Result<Bytes>> + Send + Unpin {
+fn bytes(body: &mut Incoming) -> impl Stream<Item = Result<Bytes>> + Send + Unpin + '_ {
     BodyStream::new(body).filter_map(|frame| {
         let bytes = match frame {
             Ok(frame) => frame.into_data().ok().map(Ok),
