@@ -63,13 +63,13 @@ async fn f07_a_bit_that_flipped_at_rest_is_never_served() {
     for (digest, bytes, _) in &blobs {
         served += usize::from(accepted(&http, &repository, digest, bytes).await);
     }
-    // The same bit again, and all is well again: it was this bit that kept them from being served.
+    // What was found damaged is set aside: a push of the same bytes heals it.
     let mut again = 0;
-    for (number, (digest, bytes, file)) in blobs.iter().enumerate() {
-        flip(file, number as u64);
+    for (digest, bytes, _) in &blobs {
+        http.push_blob(&repository, bytes).await;
         again += usize::from(accepted(&http, &repository, digest, bytes).await);
     }
-    println!("F07: one bit flipped in each of {count} blobs: {served} served as whole; flipped back: {again}");
+    println!("F07: one bit flipped in each of {count} blobs: {served} served as whole; healed by a push: {again}");
     assert_eq!((served, again), (0, blobs.len()));
 }
 
