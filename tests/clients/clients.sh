@@ -156,6 +156,9 @@ ended() {
     finish $status
 }
 trap ended EXIT
+# A command that fails by itself says where, before the logs.
+set -E
+trap 'echo "$(basename "$0"): line $LINENO of ${FUNCNAME[0]:-the script}: failed: $BASH_COMMAND" >&2' ERR
 
 # skopeo, podman and buildah need the configuration that comes with installing them; the others are only unpacked.
 find_clients() {
