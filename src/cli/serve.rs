@@ -8,7 +8,17 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// What the server logs unless `RUST_LOG` says otherwise. Clients of AWS log credentials at trace, so never that.
+/// Clients of AWS log credentials at trace: they are never asked to, whatever `RUST_LOG` says.
+const QUIET: [&str; 6] = [
+    "aws_config=info",
+    "aws_credential_types=info",
+    "aws_runtime=info",
+    "aws_sigv4=info",
+    "aws_smithy_runtime=info",
+    "aws_smithy_runtime_api=info",
+];
+
+/// What the server logs unless `RUST_LOG` says otherwise.
 const LOG: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn,h2=warn,tower=warn";
 
 /// A variable by which tests ask for a fault: `flip-sent-bytes`.
@@ -26,7 +36,8 @@ impl Serve {
     /// Serves until SIGTERM or SIGINT; then drains.
     #[must_use]
     pub fn run(self) -> ExitCode {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+        let asked = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
+        let filter = QUIET.iter().flat_map(|directive| directive.parse()).fold(asked, EnvFilter::add_directive);
         // A log that cannot be written, on a full disk say, must not end requests: told on stderr, that would panic.
         let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
         log.with_writer(std::io::stderr).with_ansi(false).init();
