@@ -1,9 +1,9 @@
-//! From a request's head to its context: who, from where, when.
+//! From a request's head to its context: who, from where, when; and the log of what it was not answered.
 
 use crate::clock::Clock;
 use crate::ctx::{Caller, Ctx, Mutation};
 use crate::domain::App;
-use crate::error::Result;
+use crate::error::{Error, Reason, Result};
 use crate::identity::{self, Kind};
 use crate::listen::Peer;
 use crate::ops::Op;
@@ -42,5 +42,15 @@ pub(super) async fn of_call(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -
             Err(app.unidentified(ctx, op, "this call needs `authorization: Bearer <token>`; ExchangeToken gives one"))
         }
         caller => Ok(caller),
+    }
+}
+
+/// Logs a failure once, where it is answered; a refusal is in the audit.
+pub(super) fn log(ctx: &Ctx, error: &Error) {
+    let request = ctx.request_id;
+    match error.reason {
+        Reason::Internal | Reason::DataLoss => tracing::error!(%request, error = ?error, "a request failed"),
+        _ if error.source.is_some() => tracing::warn!(%request, error = ?error, "a request was not served"),
+        _ => tracing::debug!(%request, error = ?error, "a request was refused"),
     }
 }

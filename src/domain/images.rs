@@ -419,8 +419,7 @@ impl App {
         let (uid, kms_key) = (repository.uid, repository.kms_key.clone());
         let rows = tx.manifest_list(uid, after, size).await?;
         // The page is counted before it is filtered: what is hidden must not end the list.
-        let full = rows.len() >= size.rows() as usize;
-        let next = rows.last().filter(|_| full).map(|row| PageToken::after(&row.digest.to_string()));
+        let next = PageToken::of_next(&rows, size, |row| row.digest.to_string());
         let mut images = Vec::with_capacity(rows.len());
         for manifest in rows {
             if !view.allows_object(Object::Image(manifest.digest)).await? {

@@ -9,10 +9,10 @@ use crate::authz::permit::Allowed;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Object, Repository, RepositoryAddress};
-use crate::names::{PageSize, RepositoryRef};
+use crate::names::{PageSize, Protected, RepositoryRef};
 use crate::ops::Op;
 use crate::store::Tx;
-use crate::store::locks::{LockRow, Protected};
+use crate::store::locks::LockRow;
 
 /// Characters of a lock's reason.
 const REASON_MAX: usize = 256;

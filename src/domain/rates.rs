@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Callers that are counted each.
 const CALLERS_MAX: usize = 50_000;
 
+/// How often those that are not ahead are forgotten, once there are so many.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// A rate with room for a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -46,13 +49,20 @@ enum Counted {
 /// The counts of one server.
 pub(super) struct Meter {
     rates: Rates,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
     /// For each caller the moment up to which it has used its rate.
-    ahead: Mutex<HashMap<Counted, Timestamp>>,
+    ahead: HashMap<Counted, Timestamp>,
+    /// When those that are not ahead were last forgotten.
+    swept_at: Timestamp,
 }
 
 impl Meter {
     pub(super) fn new(rates: Rates) -> Self {
-        Self { rates, ahead: Mutex::default() }
+        Self { rates, counts: Mutex::default() }
     }
 
     /// Counts a request of somebody who is known, or has shown nothing.
@@ -83,8 +93,9 @@ impl Meter {
         }
         let each = Duration::from_secs(1) / rate.per_second;
         let room = each * rate.burst.max(1);
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let who = if ahead.contains_key(&who) { who } else { admitted(&mut ahead, who, now) };
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let who = counts.place(who, now);
+        let ahead = &mut counts.ahead;
         // A clock that was set back leaves nobody further ahead than a burst.
         let used = ahead.get(&who).map_or(now, |until| (*until).clamp(now, now.plus(room)));
         let next = used.plus(each);
@@ -100,12 +111,19 @@ impl Meter {
     }
 }
 
-/// The caller under which to count, with room made for it.
-fn admitted(ahead: &mut HashMap<Counted, Timestamp>, who: Counted, now: Timestamp) -> Counted {
-    if ahead.len() >= CALLERS_MAX {
-        ahead.retain(|_, until| *until > now);
+impl Counts {
+    /// The caller under which to count. Room is made for a new one at most once a second: to look through a full table
+    /// for every stranger would be what a crowd of strangers wants.
+    fn place(&mut self, who: Counted, now: Timestamp) -> Counted {
+        if self.ahead.len() < CALLERS_MAX || self.ahead.contains_key(&who) {
+            return who;
+        }
+        if now.since(self.swept_at) >= SWEEP_EVERY || now < self.swept_at {
+            self.ahead.retain(|_, until| *until > now);
+            self.swept_at = now;
+        }
+        if self.ahead.len() >= CALLERS_MAX { Counted::Rest } else { who }
     }
-    if ahead.len() >= CALLERS_MAX { Counted::Rest } else { who }
 }
 
 /// What counts as one address: a client has 64 bits of IPv6 to itself.
@@ -189,7 +207,7 @@ mod tests {
             1
         );
         meter.count(who(CALLERS_MAX + 50), meter.rates.principal, at(2_000_000)).unwrap();
-        assert!(meter.ahead.lock().unwrap().len() <= 2, "who is not ahead is forgotten");
+        assert!(meter.counts.lock().unwrap().ahead.len() <= 2, "who is not ahead is forgotten");
     }
 
     #[test]

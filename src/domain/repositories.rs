@@ -54,9 +54,9 @@ struct DeleteRepository {
 
 impl Change for DeleteRepository {
     type Resource = Repository;
-    type Out = ();
+    type Out = RepositoryRow;
 
-    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, repository: &Allowed<Repository>, tx: &mut Tx<'_>) -> Result<RepositoryRow> {
         repository.check_removable(tx).await?;
         if !self.force && tx.repository_has_images(repository.uid).await? {
             let text = format!(
@@ -66,7 +66,8 @@ impl Change for DeleteRepository {
             );
             return Err(Error::new(Reason::RepositoryNotEmpty, text).with("repository", &repository.name));
         }
-        Ok(tx.repository_delete(repository.uid).await?)
+        tx.repository_delete(repository.uid).await?;
+        Ok(repository.row.clone())
     }
 
     fn fingerprint(&self) -> Vec<u8> {
@@ -273,11 +274,11 @@ impl App {
         Ok(tx.repository_list(account, after, size).await?)
     }
 
-    /// Removes a repository; its objects lose their edges and are swept.
+    /// Removes a repository and answers what it was; its objects lose their edges and are swept.
     ///
     /// # Errors
     /// When the caller may not, there is none, or it holds images and `force` is not set.
-    pub async fn delete_repository(&self, ctx: &Ctx, address: &RepositoryRef, force: bool) -> Result<()> {
+    pub async fn delete_repository(&self, ctx: &Ctx, address: &RepositoryRef, force: bool) -> Result<RepositoryRow> {
         let asked = RepositoryAddress::whole(address);
         self.gate.write(ctx, Op::DeleteRepository, &asked, DeleteRepository { force }).await
     }

@@ -3,7 +3,6 @@
 //! All of it is about the whole region, so it is authorized on the organization: a tenant learns nothing of another.
 
 use super::App;
-use super::sweep::Swept;
 use crate::authz::permit::Allowed;
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
@@ -12,7 +11,7 @@ use crate::gate::{Change, Organization};
 use crate::names::{AccountId, PageSize};
 use crate::ops::Op;
 use crate::store::Tx;
-use crate::store::collections::CollectionRow;
+use crate::store::collections::{CollectionRow, Swept};
 use crate::store::quarantines::{Place, QuarantineRow};
 use std::collections::BTreeMap;
 use std::sync::Arc;

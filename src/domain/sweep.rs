@@ -10,7 +10,7 @@ use super::storage::RUNS_MAX;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::names::{AccountId, Uid};
-use crate::store::collections::CollectionRow;
+use crate::store::collections::{CollectionRow, Swept};
 use crate::store::{self, Apply, Done, Tx};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,25 +22,6 @@ const ROUND: u32 = 500;
 const ANSWERS_KEPT: Duration = Duration::from_secs(24 * 3_600);
 /// How long it is told that a blob was repaired.
 const REPAIRS_KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
-
-/// What a sweep did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Uploads given up.
-    pub uploads: u64,
-    /// Links without a manifest whose lease was over.
-    pub links: u64,
-    /// Objects that nothing links any more, and to which no link will be added.
-    pub condemned: u64,
-    /// Condemned objects whose grace was over and that were removed.
-    pub objects: u64,
-    /// Plaintext bytes of these.
-    pub bytes: u64,
-    /// Things that could not be removed.
-    pub errors: u64,
-    /// Why the last of them could not.
-    pub last_error: Option<String>,
-}
 
 impl Swept {
     fn failed(&mut self, error: &Error) {
@@ -112,12 +93,12 @@ impl Apply for Ran {
         tx.collection_trim(RUNS_MAX).await?;
         let sums = [
             ("runs", 1),
-            ("uploads", run.uploads),
-            ("links", run.links),
-            ("condemned", run.condemned),
-            ("objects", run.objects),
-            ("bytes", run.bytes),
-            ("errors", run.errors),
+            ("uploads", run.swept.uploads),
+            ("links", run.swept.links),
+            ("condemned", run.swept.condemned),
+            ("objects", run.swept.objects),
+            ("bytes", run.swept.bytes),
+            ("errors", run.swept.errors),
         ];
         for (name, count) in sums {
             tx.counter_add(name, count).await?;
@@ -146,18 +127,7 @@ impl App {
             swept.failed(error);
         }
         if swept != Swept::default() {
-            let run = CollectionRow {
-                id: self.clock.uid(),
-                started_at,
-                took: began.elapsed(),
-                uploads: swept.uploads,
-                links: swept.links,
-                condemned: swept.condemned,
-                objects: swept.objects,
-                bytes: swept.bytes,
-                errors: swept.errors,
-                last_error: swept.last_error.clone(),
-            };
+            let run = CollectionRow { id: self.clock.uid(), started_at, took: began.elapsed(), swept: swept.clone() };
             self.store.write(Arc::new(Ran(run))).await?;
         }
         ended.map(|()| swept)

@@ -3,10 +3,9 @@
 use crate::authz::glob::Pattern;
 use crate::error::{Error, Reason, Result};
 use crate::gate::Repository;
-use crate::names::{Digest, Tag, TagFilter, TagMutability};
+use crate::names::{Digest, Protected, Tag, TagFilter, TagMutability};
 use crate::store::Tx;
 use crate::store::images::TagRow;
-use crate::store::locks::Protected;
 
 impl TagMutability {
     /// Whether a tag, once set, may be pointed at another image. No tag is special.

@@ -13,7 +13,7 @@ use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Directory, Identified, Registry, Role, RoleAddress};
 use crate::identity::proof::{Expected, claimed_key};
 use crate::identity::sigv4::{self, Presented};
-use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TOKEN_BYTES_MAX, TemporaryCredentials, TokenKeys};
+use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TemporaryCredentials, TokenKeys};
 use crate::names::{AccountId, PageSize, PrincipalKind, PrincipalName, SessionName, SessionTag, Uid};
 use crate::ops::Op;
 use crate::secret::Secret;
@@ -70,8 +70,6 @@ pub struct Issued {
     pub principal: Principal,
     /// The session's id.
     pub id: Uid,
-    /// How much of a token's room for policies and scope is used, in percent.
-    pub packed_percent: usize,
 }
 
 /// Which role to assume, under which constraints.
@@ -97,6 +95,7 @@ struct TakeSession {
     row: SessionRow,
     unique_id: Arc<str>,
     duration: Duration,
+    also: Vec<Op>,
 }
 
 impl Change for TakeSession {
@@ -113,6 +112,10 @@ impl Change for TakeSession {
             return Err(Error::new(Reason::InvalidArgument, text).with("max_session_secs", longest.as_secs()));
         }
         Ok(tx.session_insert(&self.row).await?)
+    }
+
+    fn also(&self) -> &[Op] {
+        &self.also
     }
 }
 
@@ -345,11 +348,11 @@ impl App {
             source_identity: source_identity.clone(),
         };
         let unique_id = self.gate.look::<Role>(ctx, Op::AssumeRole, &address).await?.allowed().0.unique_id.clone();
-        if !tags.is_empty() {
-            self.gate.check::<Role>(ctx, Op::TagSession, std::slice::from_ref(&address)).await?;
-        }
-        if source_identity.is_some() {
-            self.gate.check::<Role>(ctx, Op::SetSourceIdentity, std::slice::from_ref(&address)).await?;
+        let tagged = (!tags.is_empty()).then_some(Op::TagSession);
+        let also: Vec<Op> =
+            tagged.into_iter().chain(source_identity.is_some().then_some(Op::SetSourceIdentity)).collect();
+        for op in &also {
+            self.gate.check::<Role>(ctx, *op, std::slice::from_ref(&address)).await?;
         }
         let session = Session {
             id: self.clock.uid(),
@@ -363,7 +366,7 @@ impl App {
         };
         let (issued, row) =
             self.issue(Principal { name: role, unique_id: unique_id.clone(), session: None }, session)?;
-        self.gate.write(ctx, Op::AssumeRole, &address, TakeSession { row, unique_id, duration }).await?;
+        self.gate.write(ctx, Op::AssumeRole, &address, TakeSession { row, unique_id, duration, also }).await?;
         Ok(issued)
     }
 
@@ -403,10 +406,9 @@ impl App {
             issued_at: session.issued_at,
             expires_at: session.expires_at,
         };
-        let packed_percent = (credentials.session_token.expose().len() * 100).div_ceil(TOKEN_BYTES_MAX);
         let (expires_at, id) = (session.expires_at, session.id);
         let principal = Principal { session: Some(session), ..principal };
-        Ok((Issued { credentials, expires_at, principal, id, packed_percent }, row))
+        Ok((Issued { credentials, expires_at, principal, id }, row))
     }
 
     /// The unique id of a user or role, if there is one.

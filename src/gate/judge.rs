@@ -458,9 +458,9 @@ const PUBLIC_ACTIONS: [&str; 4] =
     ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability", "ecr:ListImages"];
 
 fn public_policy() -> String {
-    format!(
-        r#"{{"Version":"2012-10-17","Statement":{{"Sid":"Public","Effect":"Allow","Principal":"*","Action":{PUBLIC_ACTIONS:?},"Resource":"*"}}}}"#
-    )
+    let statement = serde_json::json!({ "Sid": "Public", "Effect": "Allow", "Principal": "*", "Action": PUBLIC_ACTIONS,
+        "Resource": "*" });
+    serde_json::json!({ "Version": "2012-10-17", "Statement": statement }).to_string()
 }
 
 /// The policy of every key: its account decides, by the policies of its users and roles.

@@ -51,6 +51,11 @@ pub trait Change: Send + Sync + 'static {
         tx: &mut Tx<'_>,
     ) -> impl Future<Output = Result<Self::Out>> + Send;
 
+    /// What else the change is, on the same resource; each is authorized in the same transaction.
+    fn also(&self) -> &[Op] {
+        &[]
+    }
+
     /// The present version of the thing it changes, for calls that carry an etag.
     fn etag(&self, _: &Allowed<Self::Resource>, _: &mut Tx<'_>) -> impl Future<Output = Result<Option<String>>> + Send {
         async { Ok(None) }
@@ -338,6 +343,9 @@ impl<C: Change> Apply for Authorized<C> {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<C::Out>> {
         let (_, permit) = authorize(&self.documents, tx, &self.ctx, self.op, &self.target).await?;
+        for op in self.change.also() {
+            authorize(&self.documents, tx, &self.ctx, *op, &self.target).await?;
+        }
         let resource = C::Resource::load(tx, &self.address).await?;
         let allowed = permit.load(|()| resource.ok_or_else(|| C::Resource::missing(&self.address, &self.ctx)))?;
         if let Some(answer) = self.earlier_answer(tx).await? {

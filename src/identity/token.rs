@@ -56,6 +56,8 @@ pub struct TemporaryCredentials {
     pub secret: Secret<String>,
     /// The sealed session.
     pub session_token: Secret<String>,
+    /// How much of a token's room it takes, in percent.
+    pub packed_percent: usize,
 }
 
 /// A session token that opened, with the key pair it belongs to.
@@ -83,7 +85,10 @@ impl TokenKeys {
     /// # Errors
     /// `PackedPolicyTooLarge` when they do not fit.
     pub fn seal(&self, claims: &Claims) -> Result<String, Error> {
-        let mut sealed = claims.pack()?;
+        Ok(self.seal_packed(claims.pack()?))
+    }
+
+    fn seal_packed(&self, mut sealed: Vec<u8>) -> String {
         let mut header = [VERSION; HEADER_BYTES];
         header[1..5].copy_from_slice(&self.current.id.to_be_bytes());
         header[5..].copy_from_slice(self.clock.uid().bytes());
@@ -92,7 +97,7 @@ impl TokenKeys {
             .seal_in_place_append_tag(zero_nonce(), self.associated(&header), &mut sealed)
             .expect("AES-GCM seals messages of a few KiB");
         sealed.splice(..0, header);
-        Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(sealed)))
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(sealed))
     }
 
     /// Opens a token and checks its end.
@@ -117,9 +122,11 @@ impl TokenKeys {
         if claims.kind != Kind::Session {
             return Err(Error::InvalidClientTokenId);
         }
-        let session_token = Secret::new(self.seal(claims)?);
+        let packed = claims.pack()?;
+        let packed_percent = (packed.len() * 100).div_ceil(PACKED_BYTES_MAX);
+        let session_token = Secret::new(self.seal_packed(packed));
         let (access_key_id, secret) = self.current.key_pair(self.organization, claims.session.id);
-        Ok(TemporaryCredentials { access_key_id, secret, session_token })
+        Ok(TemporaryCredentials { access_key_id, secret, session_token, packed_percent })
     }
 
     /// Opens a session token together with the key pair derived for it.

@@ -1,6 +1,7 @@
 //! Sweeps the store and the blob folder on a timer.
 
 use crate::domain::App;
+use crate::store::collections::Swept;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ pub async fn sweep(app: Arc<App>, period: Duration, stop: CancellationToken) {
             () = tokio::time::sleep(app.clock().jitter(period)) => {}
         }
         match app.sweep().await {
-            Ok(swept) if swept == crate::domain::sweep::Swept::default() => {}
+            Ok(swept) if swept == Swept::default() => {}
             Ok(swept) => tracing::info!(
                 uploads = swept.uploads,
                 links = swept.links,

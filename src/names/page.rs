@@ -39,6 +39,12 @@ impl PageToken {
         Self(key.to_owned())
     }
 
+    /// The token of the page after these rows; none when they do not fill one.
+    #[must_use]
+    pub fn of_next<T>(rows: &[T], size: PageSize, key: impl FnOnce(&T) -> String) -> Option<Self> {
+        rows.last().filter(|_| rows.len() >= size.rows() as usize).map(|row| Self(key(row)))
+    }
+
     /// Reads a token from the wire; empty is the first page.
     ///
     /// # Errors

@@ -6,6 +6,25 @@ use crate::clock::Timestamp;
 use crate::names::Uid;
 use std::time::Duration;
 
+/// What the collector did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Uploads given up.
+    pub uploads: u64,
+    /// Links without a manifest whose lease was over.
+    pub links: u64,
+    /// Objects that nothing links any more, and to which no link will be added.
+    pub condemned: u64,
+    /// Condemned objects whose grace was over and that were removed.
+    pub objects: u64,
+    /// Plaintext bytes of these.
+    pub bytes: u64,
+    /// Things that could not be removed.
+    pub errors: u64,
+    /// Why the last of them could not.
+    pub last_error: Option<String>,
+}
+
 /// A run of the collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectionRow {
@@ -15,20 +34,8 @@ pub struct CollectionRow {
     pub started_at: Timestamp,
     /// How long it took.
     pub took: Duration,
-    /// Uploads given up.
-    pub uploads: u64,
-    /// Links released.
-    pub links: u64,
-    /// Objects condemned.
-    pub condemned: u64,
-    /// Objects removed.
-    pub objects: u64,
-    /// Plaintext bytes of these.
-    pub bytes: u64,
-    /// Things that could not be removed.
-    pub errors: u64,
-    /// Why the last of them could not.
-    pub last_error: Option<String>,
+    /// What it did.
+    pub swept: Swept,
 }
 
 impl Tx<'_> {
@@ -40,13 +47,13 @@ impl Tx<'_> {
                 run.id,
                 run.started_at,
                 u64::try_from(run.took.as_micros()).unwrap_or(u64::MAX),
-                run.uploads,
-                run.links,
-                run.condemned,
-                run.objects,
-                run.bytes,
-                run.errors,
-                run.last_error.as_deref()
+                run.swept.uploads,
+                run.swept.links,
+                run.swept.condemned,
+                run.swept.objects,
+                run.swept.bytes,
+                run.swept.errors,
+                run.swept.last_error.as_deref()
             ],
         )
         .await?;
@@ -81,12 +88,14 @@ fn collection(row: &Row) -> Result<CollectionRow, Error> {
         id: row.get(0)?,
         started_at: row.get(1)?,
         took: Duration::from_micros(row.get(2)?),
-        uploads: row.get(3)?,
-        links: row.get(4)?,
-        condemned: row.get(5)?,
-        objects: row.get(6)?,
-        bytes: row.get(7)?,
-        errors: row.get(8)?,
-        last_error: row.get(9)?,
+        swept: Swept {
+            uploads: row.get(3)?,
+            links: row.get(4)?,
+            condemned: row.get(5)?,
+            objects: row.get(6)?,
+            bytes: row.get(7)?,
+            errors: row.get(8)?,
+            last_error: row.get(9)?,
+        },
     })
 }

@@ -3,18 +3,7 @@
 use super::value::{Row, args};
 use super::{Error, Tx};
 use crate::clock::Timestamp;
-use crate::names::{Digest, Tag, Uid};
-
-/// What a lock protects.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Protected {
-    /// The repository and every image in it.
-    Repository,
-    /// The tag, where it points, and the image it points at.
-    Tag(Tag),
-    /// The image.
-    Digest(Digest),
-}
+use crate::names::{Digest, Protected, Tag, Uid};
 
 /// A lock.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -29,27 +18,6 @@ pub struct LockRow {
     pub created_at: Timestamp,
 }
 
-impl Protected {
-    /// The word in the store: nothing, the tag or the digest. No tag has a digest's colon.
-    fn column(&self) -> String {
-        match self {
-            Self::Repository => String::new(),
-            Self::Tag(tag) => tag.to_string(),
-            Self::Digest(digest) => digest.to_string(),
-        }
-    }
-
-    fn read(text: &str) -> Result<Self, Error> {
-        if text.is_empty() {
-            return Ok(Self::Repository);
-        }
-        if text.contains(':') {
-            return Ok(Self::Digest(Digest::parse(text).map_err(Error::decode)?));
-        }
-        Ok(Self::Tag(Tag::parse(text).map_err(Error::decode)?))
-    }
-}
-
 impl Tx<'_> {
     /// Sets a lock; false when there is one on the same object.
     pub(crate) async fn lock_insert(&mut self, repository: Uid, lock: &LockRow) -> Result<bool, Error> {
@@ -57,7 +25,7 @@ impl Tx<'_> {
             .execute(
                 "INSERT INTO locks (repository, object, reason, creator, created_at) VALUES ($1, $2, $3, $4, $5) \
                  ON CONFLICT (repository, object) DO NOTHING",
-                args![repository, lock.object.column(), lock.reason.as_str(), lock.creator.as_str(), lock.created_at],
+                args![repository, &lock.object, lock.reason.as_str(), lock.creator.as_str(), lock.created_at],
             )
             .await?;
         Ok(new > 0)
@@ -65,9 +33,8 @@ impl Tx<'_> {
 
     /// Removes a lock; false when there is none.
     pub(crate) async fn lock_delete(&mut self, repository: Uid, object: &Protected) -> Result<bool, Error> {
-        let gone = self
-            .execute("DELETE FROM locks WHERE repository = $1 AND object = $2", args![repository, object.column()])
-            .await?;
+        let gone =
+            self.execute("DELETE FROM locks WHERE repository = $1 AND object = $2", args![repository, object]).await?;
         Ok(gone > 0)
     }
 
@@ -121,11 +88,5 @@ impl Tx<'_> {
 }
 
 fn lock_row(row: &Row) -> Result<LockRow, Error> {
-    let object: String = row.get(0)?;
-    Ok(LockRow {
-        object: Protected::read(&object)?,
-        reason: row.get(1)?,
-        creator: row.get(2)?,
-        created_at: row.get(3)?,
-    })
+    Ok(LockRow { object: row.get(0)?, reason: row.get(1)?, creator: row.get(2)?, created_at: row.get(3)? })
 }

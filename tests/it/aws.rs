@@ -16,17 +16,17 @@ use transship::secret::Secret;
 
 /// Who signs: an access key, and the session token beside it if it is temporary.
 #[derive(Clone)]
-struct Key {
-    id: String,
-    secret: Secret<String>,
-    token: Option<Secret<String>>,
+pub struct Key {
+    pub id: String,
+    pub secret: Secret<String>,
+    pub token: Option<Secret<String>>,
 }
 
-/// A call on dev's things: its service, its operation, its body.
-struct Call {
-    service: &'static str,
-    operation: &'static str,
-    body: String,
+/// A call of the AWS wire: its service, its operation, its body.
+pub struct Call {
+    pub service: &'static str,
+    pub operation: &'static str,
+    pub body: String,
 }
 
 impl Call {
@@ -40,15 +40,14 @@ impl Call {
         all
     }
 
-    /// Sends it as somebody, or as nobody.
-    async fn send(&self, region: &Region, key: Option<&Key>) -> Answer {
-        let host = region.base.strip_prefix("http://").unwrap();
+    /// Sends it as somebody, signed at a moment, or as nobody.
+    pub async fn send(&self, base: &str, now: Timestamp, key: Option<&Key>) -> Answer {
+        let host = base.strip_prefix("http://").unwrap();
         let mut sent: HeaderMap = HeaderMap::new();
         for (name, value) in self.headers(host) {
             sent.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap());
         }
         if let Some(key) = key {
-            let now: Timestamp = region.app().clock().now();
             let (uri, name): (Uri, _) = ("/".parse().unwrap(), RegionName::parse("us-east-1").unwrap());
             let payload = sha256(self.body.as_bytes());
             let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload };
@@ -57,13 +56,20 @@ impl Call {
             let added = headers(&request, &by, &target, now).unwrap();
             sent.extend(added);
         }
-        let http = crate::harness::Http::new(&region.base, None);
+        let http = crate::harness::Http::new(base, None);
         let sent: Vec<(&str, &str)> = sent
             .iter()
             .filter(|(name, _)| *name != "host")
             .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
             .collect();
         http.call(Method::POST, "/", &sent, Bytes::from(self.body.clone())).await
+    }
+}
+
+impl Call {
+    /// Sends it to a region, signed by its clock.
+    async fn to(&self, region: &Region, key: Option<&Key>) -> Answer {
+        self.send(&region.base, region.app().clock().now(), key).await
     }
 }
 
@@ -128,7 +134,7 @@ async fn things(region: &Region) -> Key {
 
 /// A session that an owner takes of itself, as the AWS wire gives it.
 async fn session(region: &Region, owner: &Key, call: &Call) -> Key {
-    let answer = call.send(region, Some(owner)).await;
+    let answer = call.to(region, Some(owner)).await;
     let text = answer.text();
     let field = |name: &str| {
         let (_, rest) = text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{text}"));
@@ -178,7 +184,7 @@ async fn every_operation_of_the_aws_wire_refuses_who_may_not_call_it_and_changes
     ];
     for (name, key) in unbelieved {
         for call in &calls {
-            let answer = call.send(&region, key).await;
+            let answer = call.to(&region, key).await;
             let text = answer.text();
             let known = [
                 "MissingAuthenticationToken",
@@ -195,7 +201,7 @@ async fn every_operation_of_the_aws_wire_refuses_who_may_not_call_it_and_changes
         before.unchanged(&books(&region), name);
     }
     for call in calls.iter().filter(|call| !OWN.contains(&call.operation)) {
-        let answer = call.send(&region, Some(&foreign)).await;
+        let answer = call.to(&region, Some(&foreign)).await;
         assert!(answer.text().contains("AccessDenied"), "{}: {}", call.operation, answer.text());
         assert!(!answer.text().contains("statement"), "what decided is the owner's to know: {}", answer.text());
     }
@@ -206,13 +212,13 @@ async fn every_operation_of_the_aws_wire_refuses_who_may_not_call_it_and_changes
         ("&SourceIdentity=someone", "sts:SetSourceIdentity"),
     ] {
         let body = format!("Action=AssumeRole&Version=2011-06-15{role}{more}");
-        let answer = Call { service: "sts", operation: "AssumeRole", body }.send(&region, Some(&foreign)).await;
+        let answer = Call { service: "sts", operation: "AssumeRole", body }.to(&region, Some(&foreign)).await;
         assert!(answer.text().contains("AccessDenied") && answer.text().contains(action), "{}", answer.text());
     }
     before.unchanged(&books(&region), "a foreign account");
     crate::operations::denied(&region, "prod", "refused-aws.txt").await;
     for call in &calls {
-        let answer = call.send(&region, Some(&owner)).await;
+        let answer = call.to(&region, Some(&owner)).await;
         assert_eq!(answer.status, 200, "the owner: {}: {}", call.operation, answer.text());
     }
 }
@@ -232,7 +238,7 @@ async fn a_key_without_rights_is_refused_with_the_reason_and_what_is_missing_loo
     };
     let told = |answer: &Answer, name: &str| answer.text().replace(name, "NAME");
     let (there, missing) =
-        (describe("app").send(&region, Some(&key)).await, describe("none").send(&region, Some(&key)).await);
+        (describe("app").to(&region, Some(&key)).await, describe("none").to(&region, Some(&key)).await);
     assert_eq!(told(&there, "app"), told(&missing, "none"));
     assert!(
         there.text().contains("is not authorized to perform: ecr:DescribeRepositories on resource"),

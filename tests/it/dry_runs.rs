@@ -10,16 +10,7 @@ use transship::pb::keys::{CreateKeyRequest, SetKeyStateRequest, key};
 
 /// What the command line prints, called as the admin of an account.
 pub async fn told(region: &Region, account: &str, arguments: &[&str]) -> String {
-    let (id, secret) = region.access_key(account);
-    let ran = tokio::process::Command::new(env!("CARGO_BIN_EXE_transship"))
-        .args(["--endpoint", &region.base, "--output", "json"])
-        .args(arguments)
-        .env("AWS_ACCESS_KEY_ID", id)
-        .env("AWS_SECRET_ACCESS_KEY", secret)
-        .env_remove("AWS_SESSION_TOKEN")
-        .output()
-        .await
-        .unwrap();
+    let ran = crate::tenants::command(region, account, arguments).await;
     assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
     String::from_utf8(ran.stdout).unwrap()
 }

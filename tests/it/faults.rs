@@ -20,8 +20,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use transship::domain::sweep::Swept;
 use transship::names::Digest;
+use transship::store::collections::Swept;
 
 /// Plaintext bytes after which a part is durable while its body is still coming.
 const PART: usize = 32 << 20;
@@ -72,6 +72,11 @@ impl Site {
 
     fn http(&self) -> Http {
         Http::new(&format!("http://127.0.0.1:{}", self.port), Some(self.password.clone()))
+    }
+
+    /// What the processes have logged so far.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.left().folder.path().join("serve.log")).unwrap_or_default()
     }
 
     /// The region inside the test for a while; the process must be gone.

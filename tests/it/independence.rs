@@ -5,9 +5,8 @@ use crate::replication::{arrival, carry};
 use http::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
-use transship::domain::trust::AssumeRole;
 use transship::identity::{Endpoint, sign};
-use transship::names::{PrincipalKind, PrincipalName, RoleName, SessionName};
+use transship::names::{PrincipalKind, PrincipalName, RoleName};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_home_gone_and_its_folder_moved_the_other_region_logs_in_authorizes_and_serves() {
@@ -38,15 +37,8 @@ async fn with_home_gone_and_its_folder_moved_the_other_region_logs_in_authorizes
 
     let away = &organization.regions[0];
     let prod = away.account("prod");
-    let request = AssumeRole {
-        role: PrincipalName { account: prod, kind: PrincipalKind::Role, name: "runner".into() },
-        session_name: SessionName::parse("night").unwrap(),
-        duration: None,
-        policies: Vec::new(),
-        external_id: None,
-        tags: Vec::new(),
-        source_identity: None,
-    };
+    let request =
+        crate::tenants::asking(&PrincipalName { account: prod, kind: PrincipalKind::Role, name: "runner".into() });
     let assumed = away.app().assume_role(&away.admin("prod").await, request).await.unwrap();
     let endpoint = Endpoint::parse(&away.base).unwrap();
     let credentials = sign::Credentials {

@@ -5,8 +5,7 @@ use crate::tenants::{allow, code, http_of, repository, user};
 use http::{Method, StatusCode};
 use std::sync::Arc;
 use transship::error::Reason;
-use transship::names::{Digest, Tag, TagMutability};
-use transship::store::locks::Protected;
+use transship::names::{Digest, Protected, Tag, TagMutability};
 
 /// A manifest of an artifact whose only blob is the empty JSON object, which differs by `mark`.
 fn manifest(mark: &str) -> String {

@@ -6,9 +6,7 @@ use crate::harness::{Region, eventually};
 use crate::tenants::{self, books};
 use std::time::Duration;
 use tonic::Code;
-use transship::domain::trust::AssumeRole;
 use transship::identity::{Endpoint, sign};
-use transship::names::SessionName;
 use transship::pb::trust::trust_service_client::TrustServiceClient;
 use transship::pb::trust::{ExchangeTokenRequest, GetCallerIdentityRequest};
 use transship::secret::Secret;
@@ -88,16 +86,7 @@ async fn a_session_that_has_ended_proves_nothing() {
     let admin = region.admin("dev").await;
     let me = format!("arn:aws:iam::{}:user/admin", region.account("dev"));
     let role = tenants::role(&region, "dev", "builder", &tenants::trust(&me, None), &tenants::allow(&["*"], "*")).await;
-    let session_name = SessionName::parse("night").unwrap();
-    let request = AssumeRole {
-        role,
-        session_name,
-        duration: None,
-        policies: Vec::new(),
-        external_id: None,
-        tags: Vec::new(),
-        source_identity: None,
-    };
+    let request = tenants::asking(&role);
     let assumed = region.app().assume_role(&admin, request).await.unwrap();
     region.app().clock().advance(Duration::from_secs(2 * 3_600));
     let credentials = sign::Credentials {

@@ -155,7 +155,6 @@ async fn a_stranger_that_asks_too_often_waits_and_leaves_no_more_rows_while_othe
 #[tokio::test(flavor = "multi_thread")]
 async fn a_principal_has_the_rate_that_its_operator_gives() {
     let region = Region::configured("[limits]\nprincipal_rate = 2\nprincipal_burst = 10\n").await;
-    let dev = region.account("dev");
     let (one, two) = (region.http("dev").await, region.http("prod").await);
     let ask = async |http: &Http| http.get("/v2/").await.status;
     let mut seen = Vec::new();
@@ -167,5 +166,4 @@ async fn a_principal_has_the_rate_that_its_operator_gives() {
     assert!(seen.contains(&StatusCode::TOO_MANY_REQUESTS));
     assert_eq!(ask(&two).await, 200, "another is not its concern");
     eventually("its turn again", async || (ask(&one).await == 200).then_some(())).await;
-    assert!(dev != region.account("prod"));
 }

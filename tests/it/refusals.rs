@@ -17,9 +17,8 @@ use std::time::Duration;
 use tonic::Code;
 use transship::api::oci::route::{self, Action, Call, Start};
 use transship::domain::replication::rules::NewRule;
-use transship::domain::trust::AssumeRole;
 use transship::domain::uploads::Started;
-use transship::names::{Algorithm, Digest, Region as RegionName, SessionName, UserName};
+use transship::names::{Algorithm, Digest, Region as RegionName, UserName};
 use transship::pb::{identity, keys, registry, replication, sharing, storage, trust as trusting};
 use transship::store::grants::GrantAction;
 use transship::store::rules::Destination;
@@ -321,15 +320,7 @@ async fn things(region: &Region) -> Things {
     let rule =
         NewRule { repository_prefix: String::new(), tag_pattern: String::new(), destinations: vec![destination] };
     let rule = app.create_rule(&admin, dev, rule).await.unwrap();
-    let request = AssumeRole {
-        role,
-        session_name: SessionName::parse("night").unwrap(),
-        duration: None,
-        policies: Vec::new(),
-        external_id: None,
-        tags: Vec::new(),
-        source_identity: None,
-    };
+    let request = tenants::asking(&role);
     let session = app.assume_role(&admin, request).await.unwrap().id;
     let parent = format!("accounts/{dev}");
     Things {

@@ -1,7 +1,7 @@
 //! Sessions: who may take one, within which bounds, and how one ends, everywhere.
 
 use crate::harness::{Http, Organization, Region, eventually};
-use crate::tenants::{self, Slow, allow, code, now, repository, trust};
+use crate::tenants::{self, Slow, allow, asking, code, now, repository, trust};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use std::sync::Arc;
@@ -13,18 +13,6 @@ use transship::error::Reason;
 use transship::names::{Digest, PrincipalName, SessionName, SessionTag, Uid};
 use transship::pb::trust as pb;
 use transship::pb::trust::trust_service_client::TrustServiceClient;
-
-fn asking(role: &PrincipalName) -> AssumeRole {
-    AssumeRole {
-        role: role.clone(),
-        session_name: SessionName::parse("night").unwrap(),
-        duration: None,
-        policies: Vec::new(),
-        external_id: None,
-        tags: Vec::new(),
-        source_identity: None,
-    }
-}
 
 async fn assume(region: &Region, ctx: &Ctx, request: AssumeRole) -> Result<Issued, Reason> {
     region.app().assume_role(&now(region, ctx), request).await.map_err(|error| error.reason)

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use transship::domain::sweep::Swept;
 use transship::names::Digest;
+use transship::store::collections::Swept;
 
 const PUSHERS: u64 = 32;
 /// Layers that all of them share; each lives for a few seconds at most, and comes back.

@@ -3,6 +3,7 @@
 use crate::grpc::{channel, log_in, under};
 use crate::harness::Region;
 use crate::scrub::{files, flip};
+use crate::tenants;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use transship::names::Digest;
@@ -11,16 +12,7 @@ use transship::pb::storage::{CollectRequest, Collected, GetReportRequest, ListQu
 
 /// What the command line prints and how it ends, called as the admin of an account.
 async fn told(region: &Region, account: &str, arguments: &[&str]) -> (Value, i32) {
-    let (id, secret) = region.access_key(account);
-    let ran = tokio::process::Command::new(env!("CARGO_BIN_EXE_transship"))
-        .args(["--endpoint", &region.base, "--output", "json", "storage"])
-        .args(arguments)
-        .env("AWS_ACCESS_KEY_ID", id)
-        .env("AWS_SECRET_ACCESS_KEY", secret)
-        .env_remove("AWS_SESSION_TOKEN")
-        .output()
-        .await
-        .unwrap();
+    let ran = tenants::command(region, account, &[&["storage"], arguments].concat()).await;
     let text = String::from_utf8(ran.stdout).unwrap();
     let value = serde_json::from_str(&text).unwrap_or_else(|_| String::from_utf8(ran.stderr).unwrap().into());
     (value, ran.status.code().unwrap())

@@ -11,9 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use transship::ctx::{Caller, Ctx};
 use transship::domain::grants::NewGrant;
-use transship::domain::trust::Issued;
+use transship::domain::trust::{AssumeRole, Issued};
 use transship::identity::{Endpoint, sign};
-use transship::names::{PrincipalKind, PrincipalName, RepositoryName, RepositoryRef, RoleName, TagPattern, UserName};
+use transship::names::{
+    PrincipalKind, PrincipalName, RepositoryName, RepositoryRef, RoleName, SessionName, TagPattern, UserName,
+};
 use transship::store::grants::GrantAction;
 
 /// What a workload that pulls needs.
@@ -57,6 +59,19 @@ pub async fn role(region: &Region, account: &str, name: &str, trust: &str, polic
     let name = PrincipalName { account: id, kind: PrincipalKind::Role, name: name.into() };
     region.app().put_principal_policy(&admin, name.clone(), "given", policy).await.unwrap();
     name
+}
+
+/// What is asked to take a role, without constraints.
+pub fn asking(role: &PrincipalName) -> AssumeRole {
+    AssumeRole {
+        role: role.clone(),
+        session_name: SessionName::parse("night").unwrap(),
+        duration: None,
+        policies: Vec::new(),
+        external_id: None,
+        tags: Vec::new(),
+        source_identity: None,
+    }
 }
 
 /// A caller of the registry's HTTP surface for a user or role.
@@ -271,4 +286,13 @@ pub fn now(region: &Region, ctx: &Ctx) -> Ctx {
         other => other.clone(),
     };
     Ctx { caller, ..region.app().system("test") }
+}
+
+/// Runs the command line as the admin of an account.
+pub async fn command(region: &Region, account: &str, arguments: &[&str]) -> std::process::Output {
+    let (id, secret) = region.access_key(account);
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_transship"));
+    command.args(["--endpoint", &region.base, "--output", "json"]).args(arguments);
+    command.env("AWS_ACCESS_KEY_ID", id).env("AWS_SECRET_ACCESS_KEY", secret).env_remove("AWS_SESSION_TOKEN");
+    command.output().await.unwrap()
 }

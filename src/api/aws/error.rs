@@ -102,10 +102,27 @@ fn sts(error: &Error) -> (StatusCode, &'static str) {
         Reason::Truncated | Reason::Fenced | Reason::KeyUnavailable | Reason::Unavailable => {
             (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
         }
-        Reason::InvalidArgument if error.metadata.contains_key("encoded_message") => {
-            (BAD, "InvalidAuthorizationMessageException")
-        }
-        _ => (BAD, "ValidationError"),
+        Reason::InvalidArgument
+        | Reason::NotFound
+        | Reason::AlreadyExists
+        | Reason::RepositoryNotFound
+        | Reason::RepositoryNotEmpty
+        | Reason::ImageNotFound
+        | Reason::LayerNotFound
+        | Reason::ReferenceNotFound
+        | Reason::UploadNotFound
+        | Reason::UploadOutOfOrder
+        | Reason::DigestMismatch
+        | Reason::ManifestInvalid
+        | Reason::TooLarge
+        | Reason::RangeInvalid
+        | Reason::TagImmutable
+        | Reason::Locked
+        | Reason::TagConflict
+        | Reason::EtagMismatch
+        | Reason::NotHomeRegion
+        | Reason::WrongRegion
+        | Reason::Unsupported => (BAD, "ValidationError"),
     }
 }
 

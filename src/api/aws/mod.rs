@@ -58,7 +58,7 @@ pub(super) async fn handle(app: &App, request: Request<Incoming>) -> Response<Bo
         }
     };
     let mut response = outcome.await.unwrap_or_else(|error| {
-        log(&ctx, &error);
+        caller::log(&ctx, &error);
         error::render(&error, dialect, ctx.request_id)
     });
     if let Ok(id) = HeaderValue::from_str(&ctx.request_id.to_string()) {
@@ -147,16 +147,6 @@ fn answer(text: String, media_type: &'static str) -> Response<Body> {
     *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
-}
-
-/// Logs a failure once, here where it is answered; a refusal is in the audit.
-fn log(ctx: &Ctx, error: &Error) {
-    let request = ctx.request_id;
-    match error.reason {
-        Reason::Internal | Reason::DataLoss => tracing::error!(%request, error = ?error, "an AWS request failed"),
-        _ if error.source.is_some() => tracing::warn!(%request, error = ?error, "an AWS request was not served"),
-        _ => tracing::debug!(%request, error = ?error, "an AWS request was refused"),
-    }
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ async fn assume_role(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec
     ];
     let mut result = vec![Tree::Fields("AssumedRoleUser", user), credentials(&issued)];
     if packed {
-        result.push(Tree::Text("PackedPolicySize", issued.packed_percent.to_string()));
+        result.push(Tree::Text("PackedPolicySize", issued.credentials.packed_percent.to_string()));
     }
     let identity = issued.principal.session.as_ref().and_then(|session| session.source_identity.as_ref());
     result.extend(identity.map(|identity| Tree::Text("SourceIdentity", identity.to_string())));

@@ -4,11 +4,11 @@ use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::error::Result;
-use crate::names::{Digest, Tag};
+use crate::names::Protected;
 use crate::ops::Op;
 use crate::pb::registry as pb;
 use crate::pb::registry::lock_service_server::LockService;
-use crate::store::locks::{LockRow, Protected};
+use crate::store::locks::LockRow;
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
@@ -19,7 +19,7 @@ impl LockService for Services {
     ) -> Result<Response<pb::CreateLockResponse>, Status> {
         self.known(Op::CreateLock, request, async |ctx, message: pb::CreateLockRequest| {
             let address = self.named(&message.parent).of("parent")?;
-            let object = protected(&message.reference)?;
+            let object = Protected::parse(&message.reference).of("reference")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let row = self.app.create_lock(&ctx, &address, object, message.reason).await?;
             Ok(pb::CreateLockResponse { lock: Some(lock(&message.parent, row)) })
@@ -35,7 +35,7 @@ impl LockService for Services {
             let address = self.named(&message.parent).of("parent")?;
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let rows = self.app.list_locks(&ctx, &address, token.as_ref().map(|token| token.key()), size).await?;
-            let next_page_token = names::next_page(&rows, size, |row| reference(&row.object));
+            let next_page_token = names::next_page(&rows, size, |row| row.object.to_string());
             let locks = rows.into_iter().map(|row| lock(&message.parent, row)).collect();
             Ok(pb::ListLocksResponse { locks, next_page_token })
         })
@@ -48,7 +48,7 @@ impl LockService for Services {
     ) -> Result<Response<pb::DeleteLockResponse>, Status> {
         self.known(Op::DeleteLock, request, async |ctx, message: pb::DeleteLockRequest| {
             let address = self.named(&message.parent).of("parent")?;
-            let object = protected(&message.reference)?;
+            let object = Protected::parse(&message.reference).of("reference")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             self.app.delete_lock(&ctx, &address, object).await?;
             Ok(pb::DeleteLockResponse {})
@@ -57,28 +57,10 @@ impl LockService for Services {
     }
 }
 
-fn protected(reference: &str) -> Result<Protected> {
-    if reference.is_empty() {
-        return Ok(Protected::Repository);
-    }
-    match Digest::parse(reference) {
-        Ok(digest) => Ok(Protected::Digest(digest)),
-        Err(_) => Ok(Protected::Tag(Tag::parse(reference).of("reference")?)),
-    }
-}
-
-fn reference(object: &Protected) -> String {
-    match object {
-        Protected::Repository => String::new(),
-        Protected::Tag(tag) => tag.to_string(),
-        Protected::Digest(digest) => digest.to_string(),
-    }
-}
-
 fn lock(parent: &str, row: LockRow) -> pb::Lock {
     pb::Lock {
         parent: parent.to_owned(),
-        reference: reference(&row.object),
+        reference: row.object.to_string(),
         reason: row.reason,
         creator: row.creator,
         create_time: Some(names::time(row.created_at)),

@@ -152,10 +152,7 @@ pub(super) fn page(size: i32, token: &str) -> Result<(PageSize, Option<PageToken
 
 /// The token of the page after this one; empty when this one was not full.
 pub(super) fn next_page<T>(rows: &[T], size: PageSize, key: impl FnOnce(&T) -> String) -> String {
-    match rows.last() {
-        Some(last) if rows.len() >= size.rows() as usize => PageToken::after(&key(last)).encode(),
-        Some(_) | None => String::new(),
-    }
+    PageToken::of_next(rows, size, key).map_or_else(String::new, |token| token.encode())
 }
 
 /// A page token that is an id.

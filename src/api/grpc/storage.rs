@@ -7,13 +7,12 @@ use crate::clock::Timestamp;
 use crate::domain::repair::Repaired;
 use crate::domain::scrub::{Finding, Progress};
 use crate::domain::storage::Report;
-use crate::domain::sweep::Swept;
 use crate::error::{Error, Result};
 use crate::names::{PageToken, Uid};
 use crate::ops::Op;
 use crate::pb::storage as pb;
 use crate::pb::storage::storage_service_server::StorageService;
-use crate::store::collections::CollectionRow;
+use crate::store::collections::{CollectionRow, Swept};
 use crate::store::quarantines::{Place, QuarantineRow};
 use futures::{Stream, StreamExt};
 use std::pin::Pin;
@@ -54,7 +53,7 @@ impl StorageService for Services {
             let reports = if whole {
                 self.app.scrub_storage(&ctx).await?
             } else {
-                let address = names::repository(&message.repository, &self.app.settings().region).of("repository")?;
+                let address = self.named(&message.repository).of("repository")?;
                 self.app.scrub_repository(&ctx, &address).await?
             };
             Ok(answers(reports, ctx.request_id, progress))
@@ -78,7 +77,7 @@ impl StorageService for Services {
 
     async fn repair(&self, request: Request<pb::RepairRequest>) -> Result<Response<Self::RepairStream>, Status> {
         self.known(Op::RepairImages, request, async |ctx, message: pb::RepairRequest| {
-            let address = names::repository(&message.repository, &self.app.settings().region).of("repository")?;
+            let address = self.named(&message.repository).of("repository")?;
             let ctx = changing(ctx, "", message.validate_only, "")?;
             Ok(answers(self.app.repair_repository(&ctx, &address).await?, ctx.request_id, repaired))
         })
@@ -144,15 +143,8 @@ fn run(row: CollectionRow) -> pb::Run {
     pb::Run {
         start_time: Some(names::time(row.started_at)),
         duration: Some(names::duration(row.took)),
-        collected: Some(pb::Collected {
-            uploads: count(row.uploads),
-            links: count(row.links),
-            condemned: count(row.condemned),
-            objects: count(row.objects),
-            bytes: count(row.bytes),
-            errors: count(row.errors),
-        }),
-        last_error: row.last_error.unwrap_or_default(),
+        collected: Some(collected(&row.swept)),
+        last_error: row.swept.last_error.unwrap_or_default(),
     }
 }
 

@@ -87,7 +87,7 @@ pub async fn handle(app: &Arc<App>, request: Request<Incoming>) -> Response<Body
             _ => Some("invalid_token"),
         };
         let challenge = Challenge::for_host(&host, secure, scope, spoiled);
-        log(&ctx, &error);
+        caller::log(&ctx, &error);
         error::render(&error, &Asked { head, request_id, challenge: &challenge })
     });
     error::identify(response.headers_mut(), request_id);
@@ -187,14 +187,4 @@ fn bare(status: StatusCode) -> Response<Body> {
 /// A header value made of our own parts.
 fn value(text: &str) -> Result<HeaderValue> {
     HeaderValue::from_str(text).map_err(Error::internal)
-}
-
-/// Logs a failure once, here where it is answered; a refusal is in the audit.
-fn log(ctx: &Ctx, error: &Error) {
-    let request = ctx.request_id;
-    match error.reason {
-        Reason::Internal | Reason::DataLoss => tracing::error!(%request, error = ?error, "a registry request failed"),
-        _ if error.source.is_some() => tracing::warn!(%request, error = ?error, "a registry request was not served"),
-        _ => tracing::debug!(%request, error = ?error, "a registry request was refused"),
-    }
 }

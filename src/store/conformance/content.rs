@@ -3,7 +3,7 @@
 use super::super::blobs::{BlobRow, LinkRow, WrappedKey};
 use super::super::claims::ClaimRow;
 use super::super::images::{EdgeKind, ManifestRow, ReferrerRow, TagRow};
-use super::super::locks::{LockRow, Protected};
+use super::super::locks::LockRow;
 use super::super::registries::{Registry, Settings, StoredPolicy};
 use super::super::repositories::{BranchKeyRow, RepositoryRow};
 use super::super::uploads::{Progress, UploadRow};
@@ -11,7 +11,7 @@ use super::super::{Done, Error, Store, Tx};
 use super::nouns::{account, at, commit, key_arn, once, page, uid};
 use super::{Case, cases};
 use crate::clock::Clock;
-use crate::names::{AccountId, Algorithm, Digest, MediaType, Profile, RepositoryName, Tag, TagMutability};
+use crate::names::{AccountId, Algorithm, Digest, MediaType, Profile, Protected, RepositoryName, Tag, TagMutability};
 use std::collections::BTreeMap;
 
 pub(super) const CASES: &[Case] = cases![

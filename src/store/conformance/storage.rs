@@ -1,7 +1,7 @@
 //! What is damaged, what the collector and the scrubber did, and who holds a copy.
 
 use super::super::blobs::BlobRow;
-use super::super::collections::CollectionRow;
+use super::super::collections::{CollectionRow, Swept};
 use super::super::images::EdgeKind;
 use super::super::quarantines::QuarantineRow;
 use super::super::receipts::{Inbound, ReceiptRow};
@@ -211,13 +211,15 @@ async fn runs_are_kept_up_to_a_number_and_their_sums_for_ever(store: &Store) {
         id: uid(),
         started_at: at(secs),
         took: Duration::from_micros(1_234),
-        uploads: 1,
-        links: 2,
-        condemned: 3,
-        objects: 4,
-        bytes: 5,
-        errors: 6,
-        last_error: Some("the disk is full".to_owned()),
+        swept: Swept {
+            uploads: 1,
+            links: 2,
+            condemned: 3,
+            objects: 4,
+            bytes: 5,
+            errors: 6,
+            last_error: Some("the disk is full".to_owned()),
+        },
     };
     let runs = [run(1), run(2), run(3)];
     let kept = runs.clone();

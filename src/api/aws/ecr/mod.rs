@@ -58,12 +58,17 @@ calls! {
     SetRepositoryPolicy => SetRepositoryPolicy policies::set_repository;
 }
 
+/// A request's fields by name; a list of them in order, which serde would take too, is none.
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| {
-        let text = format!("Invalid parameter: the request is no JSON of this operation: {error}");
+    let bad = |why: &dyn std::fmt::Display| {
+        let text = format!("Invalid parameter: the request is no JSON of this operation: {why}");
         Error::new(Reason::InvalidArgument, text)
-    })
+    };
+    match body.trim_ascii_start() {
+        [] => serde_json::from_slice(b"{}").map_err(|error| bad(&error)),
+        [b'{', ..] => serde_json::from_slice(body).map_err(|error| bad(&error)),
+        _ => Err(bad(&"it is not an object")),
+    }
 }
 
 impl Asking<'_> {
@@ -78,5 +83,22 @@ impl Asking<'_> {
     fn repository(&self, registry: Option<&str>, name: &str) -> Result<RepositoryRef> {
         let (account, region) = (self.registry(registry)?, self.app.settings().region.clone());
         Ok(RepositoryRef { account, region, name: RepositoryName::parse(name)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{policies, read};
+
+    #[test]
+    fn a_request_is_an_object_with_each_field_once() {
+        for good in ["", " ", "{}", " {\"other\": 1}"] {
+            assert!(read::<policies::Nothing>(good.as_bytes()).is_ok(), "{good:?}");
+        }
+        for bad in ["[]", "null", "1", "\"x\"", "{", "{} {}"] {
+            assert!(read::<policies::Nothing>(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(read::<policies::Put>(b"[\"{}\"]").is_err());
+        assert!(read::<policies::Put>(b"{\"policyText\": \"a\", \"policyText\": \"b\"}").is_err());
     }
 }

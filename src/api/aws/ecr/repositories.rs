@@ -8,6 +8,10 @@ use crate::store::repositories::RepositoryRow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+/// Repositories that are described by name at once.
+// SPEC: Amazon ECR API, `DescribeRepositories`.
+const NAMES_MAX: usize = 100;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Create {
@@ -91,17 +95,18 @@ pub(super) async fn create(asking: &Asking<'_>, request: Create) -> Result<Value
 
 pub(super) async fn delete(asking: &Asking<'_>, request: Delete) -> Result<Value> {
     let address = asking.repository(request.registry_id.as_deref(), &request.repository_name)?;
-    let row = asking.app.get_repository(&asking.ctx, &address).await;
-    asking.app.delete_repository(&asking.ctx, &address, request.force).await?;
-    // Who may delete and not describe learns that it is gone.
-    Ok(json!({ "repository": row.ok().map(|row| repository(asking, row)) }))
+    let row = asking.app.delete_repository(&asking.ctx, &address, request.force).await?;
+    Ok(json!({ "repository": repository(asking, row) }))
 }
 
 pub(super) async fn describe(asking: &Asking<'_>, request: Describe) -> Result<Value> {
     let registry = request.registry_id.as_deref();
     if let Some(names) = request.repository_names.filter(|names| !names.is_empty()) {
-        let mut found = Vec::with_capacity(names.len().min(100));
-        for name in names.iter().take(100) {
+        if names.len() > NAMES_MAX {
+            return Err(Error::invalid("repositoryNames", format!("at most {NAMES_MAX}")));
+        }
+        let mut found = Vec::with_capacity(names.len());
+        for name in &names {
             let address = asking.repository(registry, name)?;
             found.push(repository(asking, asking.app.get_repository(&asking.ctx, &address).await?));
         }
@@ -111,12 +116,11 @@ pub(super) async fn describe(asking: &Asking<'_>, request: Describe) -> Result<V
     let token = PageToken::decode(request.next_token.as_deref().unwrap_or_default())?;
     let after = token.as_ref().map_or("", PageToken::key);
     let rows = asking.app.list_repositories(&asking.ctx, asking.registry(registry)?, after, size).await?;
-    let next = rows.last().filter(|_| rows.len() >= size.rows() as usize);
-    let next = next.map(|row| PageToken::after(row.name.as_str()).encode());
+    let next = PageToken::of_next(&rows, size, |row| row.name.to_string());
     let mut document =
         json!({ "repositories": rows.into_iter().map(|row| repository(asking, row)).collect::<Vec<_>>() });
     if let Some(next) = next {
-        document["nextToken"] = next.into();
+        document["nextToken"] = next.encode().into();
     }
     Ok(document)
 }
