@@ -22,6 +22,7 @@ pub mod repair;
 pub mod replication;
 pub mod repositories;
 pub mod scrub;
+pub mod sessions;
 pub mod storage;
 pub mod sweep;
 mod tags;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::Code;
 use transship::ctx::{Caller, Ctx};
-use transship::domain::trust::{AssumeRole, Issued};
+use transship::domain::sessions::{AssumeRole, Issued};
 use transship::error::Reason;
 use transship::names::{Digest, PrincipalName, SessionName, SessionTag, Uid};
 use transship::pb::trust as pb;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use transship::ctx::{Caller, Ctx};
 use transship::domain::grants::NewGrant;
-use transship::domain::trust::{AssumeRole, Issued};
+use transship::domain::sessions::{AssumeRole, Issued};
 use transship::identity::{Endpoint, sign};
 use transship::names::{
     PrincipalKind, PrincipalName, RepositoryName, RepositoryRef, RoleName, SessionName, TagPattern, UserName,

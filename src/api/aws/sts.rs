@@ -2,7 +2,7 @@
 
 use super::tree::Tree;
 use super::{Asking, Parameters};
-use crate::domain::trust::{AssumeRole, Issued};
+use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Reason, Result};
 use crate::names::{Arn, PrincipalName, SessionName, SessionTag};
 use crate::ops::Op;

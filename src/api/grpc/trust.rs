@@ -4,7 +4,7 @@ use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::clock::Timestamp;
-use crate::domain::trust::{AssumeRole, Issued};
+use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Result};
 use crate::names::{Arn, PrincipalName, SessionName, SessionTag, Uid};
 use crate::ops::Op;
