@@ -5,6 +5,7 @@
 
 use crate::names::{Profile, Region, RoleArn, SessionName, Uid};
 use crate::secret::Secret;
+use ipnet::IpNet;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -84,6 +85,7 @@ pub struct File {
     tls: Option<TlsFile>,
     peer: Option<PeerFile>,
     peers: Vec<OtherFile>,
+    federation: FederationFile,
     limits: LimitsFile,
 }
 
@@ -165,6 +167,12 @@ struct PeerFile {
 struct OtherFile {
     region: String,
     address: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FederationFile {
+    private_networks: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -314,6 +322,8 @@ pub struct Settings {
     pub peer: Option<Peer>,
     /// The other regions' peer addresses.
     pub peers: BTreeMap<Region, String>,
+    /// Networks inside in which issuers of identity tokens may be asked for their keys; the internet always is.
+    pub private_networks: Vec<IpNet>,
     /// How long an upload without progress is kept.
     pub upload_ttl: Duration,
     /// How long a blob may stay without a manifest.
@@ -395,6 +405,7 @@ impl Settings {
                 endpoint,
             },
         };
+        let private_networks = problems.networks("federation.private_networks", &file.federation.private_networks);
         let scheme = if file.tls.is_some() { "https" } else { "http" };
         let settings = Self {
             endpoint: file
@@ -410,6 +421,7 @@ impl Settings {
             create_on_push: file.registry.create_on_push,
             sparse_manifests: file.registry.sparse_manifests,
             profile,
+            private_networks,
             upload_ttl: Duration::from_secs(file.limits.upload_ttl_secs.unwrap_or(DEFAULT_UPLOAD_TTL_SECS)),
             link_lease: Duration::from_secs(file.limits.link_lease_secs.unwrap_or(DEFAULT_LINK_LEASE_SECS)),
             collect_grace: Duration::from_secs(file.limits.collect_grace_secs.unwrap_or(DEFAULT_COLLECT_GRACE_SECS)),
@@ -474,6 +486,11 @@ impl Problems {
     fn address(&mut self, key: &str, text: &str) -> SocketAddr {
         let parsed = text.parse::<SocketAddr>().map_err(|_| format!("{text:?} is not <address>:<port>"));
         self.keep(key, parsed).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn networks(&mut self, key: &str, texts: &[String]) -> Vec<IpNet> {
+        let parse = |text: &String| text.parse::<IpNet>().map_err(|_| format!("{text:?} is not <address>/<bits>"));
+        texts.iter().filter_map(|text| self.keep(key, parse(text))).collect()
     }
 
     fn aws_kms(&mut self, file: AwsFile) -> Kms {

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::names::{
-    AccountId, Arn, PrincipalKind, PrincipalName, Region, RepositoryName, SessionName, SessionTag, Uid,
+    AccountId, Arn, Issuer, PrincipalKind, PrincipalName, Region, RepositoryName, SessionName, SessionTag, Uid,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub enum Caller {
     Anonymous,
     /// A user or role of an account.
     Principal(Arc<Principal>),
+    /// The bearer of another issuer's identity token, in the one call in which it takes a role's session.
+    WebIdentity(Arc<WebIdentity>),
     /// A peer region's replication service, for one source account.
     Replication {
         /// The account whose registry is the source.
@@ -55,6 +57,32 @@ pub enum Caller {
     },
     /// A job of this server.
     System(&'static str),
+}
+
+/// The bearer of an identity token that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebIdentity {
+    /// The account whose provider the issuer is.
+    pub account: AccountId,
+    /// The issuer.
+    pub issuer: Issuer,
+    /// The bearer's name there: `sub`.
+    pub subject: String,
+    /// For whom the token is.
+    pub audience: String,
+    /// What the token says, as far as it is text or lists of it.
+    pub claims: Vec<Claim>,
+}
+
+/// Something that a token says of its bearer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// What it says; one value unless it is a list.
+    pub values: Vec<String>,
+    /// Whether the token has a list there.
+    pub is_list: bool,
 }
 
 /// A user or role, with the session under which it calls, if any.
@@ -87,6 +115,8 @@ pub struct Session {
     pub source_identity: Option<Arc<str>>,
     /// Its tags, those it inherited included; each key once.
     pub tags: Vec<SessionTag>,
+    /// The provider for whose token it was given, if it was; kept along the chain.
+    pub provider: Option<Arc<str>>,
 }
 
 /// One entry of a registry token's scope.
@@ -118,7 +148,7 @@ impl Caller {
     pub fn scope(&self) -> Option<&[Scope]> {
         match self {
             Self::Principal(principal) => principal.session.as_ref()?.scope.as_deref(),
-            Self::Anonymous | Self::Replication { .. } | Self::System(_) => None,
+            Self::Anonymous | Self::WebIdentity(_) | Self::Replication { .. } | Self::System(_) => None,
         }
     }
 
@@ -128,7 +158,7 @@ impl Caller {
         match self {
             Self::Principal(principal) => Some(principal.name.account),
             Self::Replication { account, .. } => Some(*account),
-            Self::Anonymous | Self::System(_) => None,
+            Self::Anonymous | Self::WebIdentity(_) | Self::System(_) => None,
         }
     }
 
@@ -138,9 +168,29 @@ impl Caller {
         match self {
             Self::Anonymous => "anonymous".to_owned(),
             Self::Principal(principal) => principal.arn().to_string(),
+            Self::WebIdentity(identity) => identity.display(),
             Self::Replication { account, .. } => replication_role(*account).to_string(),
             Self::System(job) => format!("system:{job}"),
         }
+    }
+}
+
+/// Characters of a subject that names show.
+const SUBJECT_SHOWN: usize = 128;
+
+impl WebIdentity {
+    /// The provider's ARN.
+    #[must_use]
+    pub fn provider(&self) -> Arn {
+        self.issuer.arn(self.account)
+    }
+
+    /// `<issuer>:<audience>:<subject>`.
+    // SPEC: CloudTrail user guide, `userIdentity`, `principalId` of a `WebIdentityUser`.
+    #[must_use]
+    pub fn display(&self) -> String {
+        let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(SUBJECT_SHOWN).collect::<String>();
+        format!("{}:{}:{}", self.issuer.id(), shown(&self.audience), shown(&self.subject))
     }
 }
 

@@ -202,8 +202,16 @@ operations! {
     ListPrincipals "iam:ListRoles" Read Principal "0.1";
     /// Attach or replace a user's or role's identity policy.
     PutPrincipalPolicy "iam:PutRolePolicy" Write Principal "0.1";
+    /// Trust an issuer of identity tokens, or change what is trusted of it.
+    PutOidcProvider "iam:CreateOpenIDConnectProvider" Write Principal "0.2";
+    /// Read which issuers of identity tokens are trusted.
+    ListOidcProviders "iam:ListOpenIDConnectProviders" Read Principal "0.2";
+    /// Trust an issuer of identity tokens no longer.
+    DeleteOidcProvider "iam:DeleteOpenIDConnectProvider" Write Principal "0.2";
     /// Take a role's session.
     AssumeRole "sts:AssumeRole" Write Role "0.1";
+    /// Take a role's session with an identity token of another issuer.
+    AssumeRoleWithWebIdentity "sts:AssumeRoleWithWebIdentity" Write Role "0.2";
     /// Tag a role's session that is taken.
     TagSession "sts:TagSession" Read Role "0.2";
     /// Say who is behind a role's session that is taken.

@@ -19,7 +19,7 @@ use crate::pb::replication::transport_service_server::TransportServiceServer;
 use crate::peer::{self, Peers, Transport};
 use crate::secret::Secret;
 use crate::store::{self, Store};
-use crate::upstream::{self, AwsKms};
+use crate::upstream::{self, AwsKms, Egress, HttpsIssuers};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -174,7 +174,9 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
         endpoint: settings.endpoint.clone(),
     };
     let branches = BranchCache::new(kms.clone(), clock.clone());
+    let issuers = HttpsIssuers::new(clock.clone(), Egress::new(&settings.private_networks));
     let app = App::new(store, blobs, kms, branches, root, clock, domain);
+    app.issuers_from(Arc::new(issuers));
     app.claim_node().await?;
     Ok(Arc::new(app))
 }

@@ -51,7 +51,8 @@ impl Context {
         self
     }
 
-    /// Whether it has no key but these; one that ends with a slash stands for all that begin with it.
+    /// Whether it has no key but these and those of identity providers; one that ends with a slash stands for all that
+    /// begin with it.
     #[must_use]
     pub fn is_within(&self, keys: &[&str]) -> bool {
         self.values.keys().all(|key| is_among(key, keys))
@@ -63,12 +64,22 @@ impl Context {
     }
 }
 
-/// Whether a key that [`fold`] made is one of these, of which those that end with a slash stand for all that begin so.
+/// Whether a key that [`fold`] made is one of these, of which those that end with a slash stand for all that begin so, or
+/// is a claim of an identity provider.
 pub(super) fn is_among(key: &str, keys: &[&str]) -> bool {
-    keys.iter().any(|known| {
+    let listed = keys.iter().any(|known| {
         let known = fold(known);
         if known.ends_with('/') { key.len() > known.len() && key.starts_with(&known) } else { key == known }
-    })
+    });
+    listed || is_claim(key)
+}
+
+/// Whether a key is a claim of a token, `<host>[:<port>][/<path>]:<claim>`. Which claims a token has is its issuer's matter;
+/// a host has a dot where the prefixes of all other keys have none.
+fn is_claim(key: &str) -> bool {
+    let host = key.split([':', '/']).next().unwrap_or_default();
+    let claim = key.rsplit_once(':').map_or("", |(_, claim)| claim);
+    (host.contains('.') || host == "localhost") && !claim.is_empty()
 }
 
 /// A key in the case in which keys are compared.
@@ -78,7 +89,7 @@ pub(super) fn fold(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Context, Value};
+    use super::{Context, Value, is_among};
 
     #[test]
     fn keys_ignore_case_and_keep_their_arity() {
@@ -87,5 +98,15 @@ mod tests {
         assert_eq!(context.get("AWS:principaltag/TEAM"), Some(&Value::One("blue".into())));
         assert_eq!(context.get("aws:tagkeys"), Some(&Value::Many(vec!["env".into()])));
         assert_eq!(context.get("aws:username"), None);
+    }
+
+    #[test]
+    fn claims_of_identity_providers_are_keys() {
+        for key in ["token.actions.githubusercontent.com:sub", "127.0.0.1:5556/dex:aud", "localhost:8443:sub"] {
+            assert!(is_among(key, &[]), "{key}");
+        }
+        for key in ["aws:sub", "sub", "gitlab.com", "gitlab.com:", "ecr:image.tag", "aws:principaltag/a.b:c"] {
+            assert!(!is_among(key, &[]), "{key}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The way to a server: who we are, by the keys of the environment, and the connection under which that was proven.
 
 use super::failure::{Failure, Result};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::identity::{Endpoint, sign};
 use crate::names::{Region, Uid};
 use crate::pb::identity::identity_service_client::IdentityServiceClient;
@@ -12,7 +12,9 @@ use crate::pb::replication::replication_service_client::ReplicationServiceClient
 use crate::pb::sharing::sharing_service_client::SharingServiceClient;
 use crate::pb::storage::storage_service_client::StorageServiceClient;
 use crate::pb::trust::trust_service_client::TrustServiceClient;
-use crate::pb::trust::{ExchangeTokenRequest, GetAuthorizationTokenRequest, GetCallerIdentityRequest};
+use crate::pb::trust::{
+    AssumeRoleWithWebIdentityRequest, ExchangeTokenRequest, GetAuthorizationTokenRequest, GetCallerIdentityRequest,
+};
 use crate::secret::Secret;
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -41,23 +43,48 @@ pub struct Credentials {
     pub session_token: Option<Secret<String>>,
 }
 
-impl Credentials {
-    /// Reads the variables that AWS clients read.
+/// An identity token of another issuer, and what is asked for it.
+#[derive(Clone, Debug)]
+pub struct WebIdentity {
+    /// The role to take.
+    pub role_arn: String,
+    /// The session's name.
+    pub session_name: String,
+    /// The token.
+    pub token: Secret<String>,
+    /// Session policies.
+    pub policies: Vec<String>,
+}
+
+/// By what a caller proves who it is.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// Keys that it signs with.
+    Keys(Credentials),
+    /// A token that it shows.
+    WebIdentity(WebIdentity),
+}
+
+impl Proof {
+    /// Reads the variables that AWS clients read: keys, or else a role and the file of an identity token.
     ///
     /// # Errors
-    /// When they are not set.
+    /// When neither is set, or the file cannot be read.
     pub fn from_environment() -> Result<Self> {
         let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let (Some(access_key_id), Some(secret)) = (read("AWS_ACCESS_KEY_ID"), read("AWS_SECRET_ACCESS_KEY")) else {
+        if let (Some(access_key_id), Some(secret)) = (read("AWS_ACCESS_KEY_ID"), read("AWS_SECRET_ACCESS_KEY")) {
+            let session_token = read("AWS_SESSION_TOKEN").map(Secret::new);
+            return Ok(Self::Keys(Credentials { access_key_id, secret: Secret::new(secret), session_token }));
+        }
+        let (Some(role_arn), Some(file)) = (read("AWS_ROLE_ARN"), read("AWS_WEB_IDENTITY_TOKEN_FILE")) else {
             return Err(Failure::usage(
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary credentials)",
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary credentials), or \
+                 AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE",
             ));
         };
-        Ok(Self {
-            access_key_id,
-            secret: Secret::new(secret),
-            session_token: read("AWS_SESSION_TOKEN").map(Secret::new),
-        })
+        let session_name = read("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "transship".to_owned());
+        let token = Secret::new(super::read(file.as_ref())?.trim().to_owned());
+        Ok(Self::WebIdentity(WebIdentity { role_arn, session_name, token, policies: Vec::new() }))
     }
 }
 
@@ -84,12 +111,24 @@ pub struct Client {
 }
 
 impl Client {
+    /// Connects and proves the identity, by keys or by a token for which the server gives some.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn log_in(endpoint: &str, ca: Option<&[u8]>, proof: &Proof) -> Result<Self> {
+        let credentials = match proof {
+            Proof::Keys(credentials) => credentials.clone(),
+            Proof::WebIdentity(identity) => given(endpoint, ca, identity).await?,
+        };
+        Self::connect(endpoint, ca, &credentials).await
+    }
+
     /// Connects and proves the identity: asks for whom a proof must be, signs it, exchanges it.
     ///
     /// # Errors
     /// When the server cannot be reached or does not believe the credentials.
     pub async fn connect(endpoint: &str, ca: Option<&[u8]>, credentials: &Credentials) -> Result<Self> {
-        let address = Endpoint::parse(endpoint).map_err(|e| Failure::usage(format!("--endpoint {endpoint}: {e}")))?;
+        let address = address(endpoint)?;
         let channel = channel(&address, ca).await?;
         let mut trust = TrustServiceClient::new(channel.clone());
         let told = match trust.exchange_token(ExchangeTokenRequest::default()).await {
@@ -183,8 +222,41 @@ impl Client {
     /// # Errors
     /// What the server says.
     pub async fn password(&self) -> Result<String> {
-        Ok(self.trust().get_authorization_token(GetAuthorizationTokenRequest {}).await?.into_inner().password)
+        Ok(self.password_until().await?.0)
     }
+
+    /// A registry password, and when it ends.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn password_until(&self) -> Result<(String, Timestamp)> {
+        let given = self.trust().get_authorization_token(GetAuthorizationTokenRequest {}).await?.into_inner();
+        let until = given.expire_time.map_or(0, |until| until.seconds);
+        Ok((given.password, Timestamp::from_secs(until)))
+    }
+}
+
+fn address(endpoint: &str) -> Result<Endpoint> {
+    Endpoint::parse(endpoint).map_err(|e| Failure::usage(format!("--endpoint {endpoint}: {e}")))
+}
+
+/// The credentials that a server gives for an identity token.
+async fn given(endpoint: &str, ca: Option<&[u8]>, identity: &WebIdentity) -> Result<Credentials> {
+    let mut trust = TrustServiceClient::new(channel(&address(endpoint)?, ca).await?);
+    let request = AssumeRoleWithWebIdentityRequest {
+        role_arn: identity.role_arn.clone(),
+        session_name: identity.session_name.clone(),
+        web_identity_token: identity.token.expose().clone(),
+        duration: None,
+        policies: identity.policies.clone(),
+    };
+    let keys = trust.assume_role_with_web_identity(request).await?.into_inner().credentials;
+    let keys = keys.ok_or_else(|| Failure::new("the server gave no credentials"))?;
+    Ok(Credentials {
+        access_key_id: keys.access_key_id,
+        secret: Secret::new(keys.secret_access_key),
+        session_token: Some(Secret::new(keys.session_token)),
+    })
 }
 
 async fn channel(address: &Endpoint, ca: Option<&[u8]>) -> Result<Channel> {

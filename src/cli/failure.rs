@@ -35,6 +35,12 @@ impl Failure {
         Self { code: 6, ..Self::new(message) }
     }
 
+    /// The sentence for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The same failure, saying where it happened.
     #[must_use]
     pub fn at(self, place: &impl fmt::Display) -> Self {

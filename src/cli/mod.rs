@@ -9,11 +9,13 @@ mod dev;
 mod docker;
 pub mod failure;
 mod grant;
+mod helper;
 mod image;
 mod key;
 mod lapse;
 pub mod layout;
 mod lock;
+mod oidc_provider;
 pub mod output;
 mod policy;
 mod principal;
@@ -25,7 +27,7 @@ mod session;
 mod storage;
 
 use clap::{Parser, Subcommand};
-use client::{Client, Credentials};
+use client::{Client, Proof};
 use failure::{Failure, Result};
 use output::Output;
 use std::io::Read;
@@ -55,7 +57,7 @@ struct Global {
     )]
     endpoint: String,
     /// The root certificate of an https endpoint, PEM.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, env = "TRANSSHIP_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
     /// How data is printed.
     #[arg(long, short, global = true, value_enum, default_value_t)]
@@ -88,6 +90,9 @@ enum Command {
     /// Roles, their policies and sessions.
     #[command(subcommand)]
     Role(principal::Role),
+    /// Issuers of identity tokens that the account trusts.
+    #[command(subcommand)]
+    OidcProvider(oidc_provider::OidcProvider),
     /// Repositories and their policies.
     #[command(subcommand)]
     Repo(repository::Repo),
@@ -126,6 +131,8 @@ enum Command {
     Token,
     /// Stores a registry password where docker and podman look.
     Login,
+    /// Answers the kubelet which password pulls an image.
+    CredentialProvider(helper::CredentialProvider),
     /// Prints a completion script.
     Completion(completion::Completion),
 }
@@ -182,28 +189,39 @@ impl Cli {
             Command::Demo(demo) => return demo.run(),
             Command::Completion(completion) => return completion.run(),
             Command::Policy(policy) => return policy.run(self.global.output),
+            Command::CredentialProvider(provider) => return provider.run(&self.global),
             remote => remote,
         };
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return Failure::from(error).report(),
-        };
-        match runtime.block_on(remote(self.global, local)) {
-            Ok(code) => code,
-            Err(failure) => failure.report(),
-        }
+        started(remote(self.global, local)).unwrap_or_else(|failure| failure.report())
     }
 }
 
+/// Runs what the process was started for: the command line, or a helper by whose name it was called.
+#[must_use]
+pub fn run() -> ExitCode {
+    let mut words = std::env::args();
+    let name = words.next().unwrap_or_default();
+    match Path::new(&name).file_name() {
+        Some(name) if name == helper::DOCKER => helper::docker(&words.collect::<Vec<_>>()),
+        _ => Cli::parse().run(),
+    }
+}
+
+/// Drives one command to its end.
+fn started<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
 async fn remote(global: Global, command: Command) -> Result<ExitCode> {
-    let credentials = Credentials::from_environment()?;
+    let proof = Proof::from_environment()?;
     let ca = global.ca.as_deref().map(read).transpose()?;
-    let client = Client::connect(&global.endpoint, ca.as_deref().map(str::as_bytes), &credentials).await?;
+    let client = Client::log_in(&global.endpoint, ca.as_deref().map(str::as_bytes), &proof).await?;
     let session = Session { client, global };
     match command {
         Command::Account(command) => command.run(&session).await?,
         Command::User(command) => command.run(&session).await?,
         Command::Role(command) => command.run(&session).await?,
+        Command::OidcProvider(command) => command.run(&session).await?,
         Command::Repo(command) => command.run(&session).await?,
         Command::Lock(command) => command.run(&session).await?,
         Command::Registry(command) => command.run(&session).await?,
@@ -217,7 +235,12 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::Explain(command) => command.run(&session).await?,
         Command::Token => output::line(session.client.password().await?),
         Command::Login => docker::login(&session).await?,
-        Command::Serve(_) | Command::Dev(_) | Command::Demo(_) | Command::Completion(_) | Command::Policy(_) => {}
+        Command::Serve(_)
+        | Command::Dev(_)
+        | Command::Demo(_)
+        | Command::Completion(_)
+        | Command::Policy(_)
+        | Command::CredentialProvider(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -69,6 +69,7 @@ impl App {
                 scope: None,
                 source_identity: None,
                 tags: Vec::new(),
+                provider: None,
             }),
         };
         Ok(Caller::Principal(Arc::new(Principal { name, unique_id: row.unique_id, session })))

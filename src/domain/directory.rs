@@ -48,7 +48,7 @@ impl NewAccessKey {
 }
 
 /// Refuses a write to the directory outside the home region.
-async fn at_home(tx: &mut Tx<'_>, app: &Home) -> Result<()> {
+pub(super) async fn at_home(tx: &mut Tx<'_>, app: &Home) -> Result<()> {
     let organization = tx.organization().await?.ok_or_else(|| {
         Error::new(Reason::Unavailable, "this region does not know its organization yet; try again shortly")
     })?;
@@ -61,7 +61,7 @@ async fn at_home(tx: &mut Tx<'_>, app: &Home) -> Result<()> {
 
 /// The region a change runs in.
 #[derive(Clone)]
-struct Home(crate::names::Region);
+pub(super) struct Home(crate::names::Region);
 
 /// A principal with the policies it begins with.
 struct PutPrincipal {
@@ -401,7 +401,7 @@ impl App {
         Ok(self.store.snapshot().await?.tx().account_first().await?)
     }
 
-    fn home(&self) -> Home {
+    pub(super) fn home(&self) -> Home {
         Home(self.settings.region.clone())
     }
 

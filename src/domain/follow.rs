@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::names::{AccountId, Region, Uid};
 use crate::secret::Secret;
 use crate::store::directory::{AccessKeyRow, Account, Organization, Policy, PrincipalRow, TokenKeyRow};
+use crate::store::oidc_providers::{OidcProviderRow, oidc_provider_of};
 use crate::store::sessions::Revocation;
 use crate::store::streams::{self, Change};
 use crate::store::{Apply, Done, Tx};
@@ -50,6 +51,8 @@ pub enum Entry {
     Account(Account),
     /// A user or role with its policies.
     Principal(PrincipalRow, Vec<Policy>),
+    /// An issuer of identity tokens that an account trusts.
+    OidcProvider(OidcProviderRow),
     /// An access key: id, owner, secret, when it was made.
     AccessKey(String, String, Secret<Vec<u8>>, Timestamp),
     /// A token key: id, secret, when it was made.
@@ -112,6 +115,7 @@ async fn learn(tx: &mut Tx<'_>, entry: &Entry, now: Timestamp) -> Result<()> {
             tx.principal_put(row).await?;
             tx.policy_replace_all(&row.unique_id, policies).await?;
         }
+        Entry::OidcProvider(row) => tx.oidc_provider_put(row).await?,
         Entry::Revocation(revocation) => {
             let foreign = Revocation { local_origin: false, ..revocation.clone() };
             tx.revocation_insert(&foreign, now).await?;
@@ -120,6 +124,11 @@ async fn learn(tx: &mut Tx<'_>, entry: &Entry, now: Timestamp) -> Result<()> {
             "principal" => tx.principal_delete(subject).await?,
             "access-key" => {
                 tx.access_key_delete(subject).await?;
+            }
+            "oidc-provider" => {
+                if let Some((account, issuer)) = oidc_provider_of(subject) {
+                    tx.oidc_provider_delete(account, &issuer).await?;
+                }
             }
             _ => {}
         },
@@ -176,6 +185,10 @@ impl App {
                 })
                 .transpose()?
             }
+            "oidc-provider" => match oidc_provider_of(subject) {
+                Some((account, issuer)) => tx.oidc_provider(account, &issuer).await?.map(Entry::OidcProvider),
+                None => return Ok(None),
+            },
             "revocation" => return Ok(tx.revocation(Uid::parse(subject)?).await?.map(Entry::Revocation)),
             _ => return Ok(None),
         };
@@ -220,6 +233,7 @@ impl App {
             other @ (Entry::Organization(_)
             | Entry::Account(_)
             | Entry::Principal(..)
+            | Entry::OidcProvider(_)
             | Entry::Revocation(_)
             | Entry::Removed(..)) => Learned::Plain(other),
         })

@@ -7,6 +7,7 @@ pub mod access;
 pub mod blobs;
 pub mod bootstrap;
 pub mod directory;
+pub mod federation;
 pub mod follow;
 pub mod grants;
 pub mod images;
@@ -14,6 +15,7 @@ pub mod keyring;
 pub mod lists;
 pub mod locks;
 pub mod manifest;
+pub mod oidc_providers;
 pub mod policies;
 pub mod quarantine;
 pub mod rates;
@@ -33,6 +35,7 @@ use crate::blobs::BlobStore;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::gate::Gate;
+use crate::identity::issuers::Issuers;
 use crate::identity::{ReplayCache, TokenKeys};
 use crate::keys::{BranchCache, Kms, RootKey};
 use crate::names::{AccountId, Region, RepositoryName, Uid};
@@ -94,6 +97,8 @@ pub struct App {
     pub(crate) settings: Settings,
     pub(crate) tokens: RwLock<Option<Arc<TokenKeys>>>,
     pub(crate) proofs: ReplayCache,
+    logins: federation::Logins,
+    issuers: OnceLock<Arc<dyn Issuers>>,
     meter: rates::Meter,
     pub(crate) faults: replication::Faults,
     /// Held by the run of the collector.
@@ -131,6 +136,8 @@ impl App {
             settings,
             tokens: RwLock::default(),
             proofs: ReplayCache::default(),
+            logins: federation::Logins::default(),
+            issuers: OnceLock::new(),
             faults: replication::Faults::default(),
             sweeping: tokio::sync::Mutex::default(),
             setting_aside: tokio::sync::Mutex::default(),

@@ -74,7 +74,7 @@ impl Meter {
             Caller::Principal(principal) => {
                 self.count(Counted::Principal(principal.unique_id.clone()), self.rates.principal, ctx.now)
             }
-            Caller::Anonymous => self.admit_address(ctx),
+            Caller::Anonymous | Caller::WebIdentity(_) => self.admit_address(ctx),
             Caller::Replication { .. } | Caller::System(_) => Ok(()),
         }
     }

@@ -64,6 +64,15 @@ pub struct AssumeRole {
     pub source_identity: Option<SessionName>,
 }
 
+/// Within which bounds a session of a role is taken.
+pub(super) struct Bounds {
+    pub(super) duration: Duration,
+    pub(super) policies: Option<Vec<Arc<str>>>,
+    pub(super) tags: Vec<SessionTag>,
+    pub(super) source_identity: Option<Arc<str>>,
+    pub(super) provider: Option<Arc<str>>,
+}
+
 struct TakeSession {
     row: SessionRow,
     unique_id: Arc<str>,
@@ -147,20 +156,28 @@ impl App {
     /// When the caller's policies or the role's trust policy do not allow it, or a constraint is malformed.
     pub async fn assume_role(&self, ctx: &Ctx, request: AssumeRole) -> Result<Issued> {
         let caller = caller(ctx)?;
+        check_role(&request.role)?;
         // A user's bearer token is a session too, but not of a role.
-        let duration = checked_duration(&request, caller.name.kind == PrincipalKind::Role)?;
-        let policies = checked_policies(&request.policies)?;
-        let source_identity = source_identity(&caller, request.source_identity.as_ref())?;
-        let tags = session_tags(&caller, &request.tags)?;
-        let AssumeRole { role, session_name, external_id, tags: passed, .. } = request;
-        let address = RoleAddress {
-            role: role.clone(),
-            session_name: session_name.to_string(),
-            external_id,
-            tags: passed,
-            source_identity: source_identity.clone(),
+        let bounds = Bounds {
+            duration: checked_duration(request.duration, caller.name.kind == PrincipalKind::Role)?,
+            policies: checked_policies(&request.policies)?,
+            tags: session_tags(&caller, &request.tags)?,
+            source_identity: source_identity(&caller, request.source_identity.as_ref())?,
+            provider: caller.session.as_ref().and_then(|session| session.provider.clone()),
         };
-        let unique_id = self.gate.look::<Role>(ctx, Op::AssumeRole, &address).await?.allowed().0.unique_id.clone();
+        let AssumeRole { role, session_name, external_id, tags, .. } = request;
+        let source_identity = bounds.source_identity.clone();
+        let address = RoleAddress { role, session_name, external_id, tags, source_identity };
+        self.take(ctx, Op::AssumeRole, address, bounds).await
+    }
+
+    /// Takes a session of a role within bounds that were checked.
+    ///
+    /// # Errors
+    /// When the caller's policies or the role's trust policy do not allow it, or the bounds do not fit a token.
+    pub(super) async fn take(&self, ctx: &Ctx, op: Op, address: RoleAddress, bounds: Bounds) -> Result<Issued> {
+        let unique_id = self.gate.look::<Role>(ctx, op, &address).await?.allowed().0.unique_id.clone();
+        let Bounds { duration, policies, tags, source_identity, provider } = bounds;
         let tagged = (!tags.is_empty()).then_some(Op::TagSession);
         let also: Vec<Op> =
             tagged.into_iter().chain(source_identity.is_some().then_some(Op::SetSourceIdentity)).collect();
@@ -169,17 +186,18 @@ impl App {
         }
         let session = Session {
             id: self.clock.uid(),
-            name: Some(session_name.clone()),
+            name: Some(address.session_name.clone()),
             issued_at: ctx.now,
             expires_at: ctx.now.plus(duration),
             policies,
             scope: None,
             source_identity,
             tags,
+            provider,
         };
-        let (issued, row) =
-            self.issue(Principal { name: role, unique_id: unique_id.clone(), session: None }, session)?;
-        self.gate.write(ctx, Op::AssumeRole, &address, TakeSession { row, unique_id, duration, also }).await?;
+        let role = Principal { name: address.role.clone(), unique_id: unique_id.clone(), session: None };
+        let (issued, row) = self.issue(role, session)?;
+        self.gate.write(ctx, op, &address, TakeSession { row, unique_id, duration, also }).await?;
         Ok(issued)
     }
 
@@ -264,11 +282,15 @@ fn source_identity(caller: &Principal, passed: Option<&SessionName>) -> Result<O
 
 /// The tags of a session that is taken: those that the caller's hands on, and those that are passed.
 fn session_tags(caller: &Principal, passed: &[SessionTag]) -> Result<Vec<SessionTag>> {
+    let own = caller.session.iter().flat_map(|session| &session.tags);
+    joined_tags(own.filter(|tag| tag.is_transitive()).cloned().collect(), passed)
+}
+
+/// Tags that are inherited and tags that are passed, each key once.
+pub(super) fn joined_tags(mut tags: Vec<SessionTag>, passed: &[SessionTag]) -> Result<Vec<SessionTag>> {
     if passed.len() > SESSION_TAGS_MAX {
         return Err(Error::invalid("tags", format!("at most {SESSION_TAGS_MAX}")));
     }
-    let own = caller.session.iter().flat_map(|session| &session.tags);
-    let mut tags: Vec<SessionTag> = own.filter(|tag| tag.is_transitive()).cloned().collect();
     let inherited = tags.len();
     for tag in passed {
         match tags.iter().position(|known| known.same_key(tag)) {
@@ -283,8 +305,16 @@ fn session_tags(caller: &Principal, passed: &[SessionTag]) -> Result<Vec<Session
     Ok(tags)
 }
 
-fn checked_duration(request: &AssumeRole, chained: bool) -> Result<Duration> {
-    let duration = request.duration.unwrap_or(SESSION_DEFAULT);
+/// Refuses what is no role, before anything is looked up.
+pub(super) fn check_role(name: &PrincipalName) -> Result<()> {
+    match name.kind {
+        PrincipalKind::Role => Ok(()),
+        PrincipalKind::User => Err(Error::invalid("role_arn", "arn:aws:iam::<account>:role/<name>")),
+    }
+}
+
+pub(super) fn checked_duration(asked: Option<Duration>, chained: bool) -> Result<Duration> {
+    let duration = asked.unwrap_or(SESSION_DEFAULT);
     if duration < SESSION_MIN {
         return Err(Error::invalid("duration", "at least 900 seconds"));
     }
@@ -292,13 +322,10 @@ fn checked_duration(request: &AssumeRole, chained: bool) -> Result<Duration> {
         let text = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
         return Err(Error::invalid("duration", text));
     }
-    if request.role.kind != PrincipalKind::Role {
-        return Err(Error::invalid("role_arn", "arn:aws:iam::<account>:role/<name>"));
-    }
     Ok(duration)
 }
 
-fn checked_policies(policies: &[String]) -> Result<Option<Vec<Arc<str>>>> {
+pub(super) fn checked_policies(policies: &[String]) -> Result<Option<Vec<Arc<str>>>> {
     if policies.len() > SESSION_POLICIES_MAX {
         return Err(Error::invalid("policies", format!("at most {SESSION_POLICIES_MAX}")));
     }

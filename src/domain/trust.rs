@@ -10,7 +10,7 @@ use crate::error::{Error, Reason, Result};
 use crate::gate::{Identified, Registry};
 use crate::identity::proof::{Expected, claimed_key};
 use crate::identity::sigv4::{self, Presented};
-use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TokenKeys};
+use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, Shown, TokenKeys};
 use crate::names::PrincipalName;
 use crate::ops::Op;
 use crate::secret::Secret;
@@ -90,13 +90,17 @@ impl App {
         &self,
         ctx: &Ctx,
         op: Op,
-        shown: Result<Option<Secret<String>>, identity::Error>,
+        shown: Result<Option<Shown>, identity::Error>,
         allowed: &[Kind],
     ) -> Result<Caller> {
         let (holder, believed) = match shown {
             Ok(None) => (None, Ok(Caller::Anonymous)),
-            Ok(Some(text)) if text.expose() == NOBODY => (None, Ok(Caller::Anonymous)),
-            Ok(Some(text)) => {
+            Ok(Some(Shown::Token(text))) if text.expose() == NOBODY => (None, Ok(Caller::Anonymous)),
+            Ok(Some(Shown::WebIdentity(role, token))) => {
+                let holder = format!("{UNPROVEN}:{}", role.arn());
+                (Some(holder), self.log_in(ctx, &role, &token).await)
+            }
+            Ok(Some(Shown::Token(text))) => {
                 let holder = self.token_keys()?.holder(text.expose());
                 (holder, self.caller_of_token(text.expose(), allowed).await)
             }
@@ -243,6 +247,7 @@ impl App {
                 scope: None,
                 source_identity: None,
                 tags: Vec::new(),
+                provider: None,
             },
         }
     }
@@ -270,7 +275,7 @@ fn claimed(presigned_url: &str) -> String {
 pub(super) fn caller(ctx: &Ctx) -> Result<Arc<Principal>> {
     match &ctx.caller {
         Caller::Principal(principal) => Ok(principal.clone()),
-        Caller::Anonymous | Caller::Replication { .. } | Caller::System(_) => {
+        Caller::Anonymous | Caller::WebIdentity(_) | Caller::Replication { .. } | Caller::System(_) => {
             Err(Error::new(Reason::CallerUnknown, "this call needs the credentials of a user or role session"))
         }
     }

@@ -557,7 +557,9 @@ pub(crate) fn principal(ctx: &Ctx) -> Result<String> {
         Caller::Principal(principal) => Ok(principal.unique_id.to_string()),
         Caller::Replication { account, region } => Ok(format!("replication/{region}/{account}")),
         Caller::System(job) => Ok(format!("system/{job}")),
-        Caller::Anonymous => Err(Error::new(Reason::CallerUnknown, "pushing needs credentials; log in first")),
+        Caller::Anonymous | Caller::WebIdentity(_) => {
+            Err(Error::new(Reason::CallerUnknown, "pushing needs credentials; log in first"))
+        }
     }
 }
 

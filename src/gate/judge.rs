@@ -11,7 +11,7 @@ use crate::authz::explain;
 use crate::authz::permit::Allowed;
 use crate::authz::policy::{Document, Kind};
 use crate::clock::Timestamp;
-use crate::ctx::{Caller, Ctx, Principal, replication_role};
+use crate::ctx::{Caller, Claim, Ctx, Principal, WebIdentity, replication_role};
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Arn, PrincipalKind};
 use crate::ops::{Class, Kind as On, Op};
@@ -63,6 +63,7 @@ type Named = (String, Arc<Document>);
 pub const CONTEXT_KEYS: &[&str] = &[
     "aws:CurrentTime",
     "aws:EpochTime",
+    "aws:FederatedProvider",
     "aws:PrincipalAccount",
     "aws:PrincipalArn",
     "aws:PrincipalIsAWSService",
@@ -106,6 +107,7 @@ enum Who {
     User { account: AccountId, arn: String, unique_id: String },
     Role { account: AccountId, session_arn: String, role_arn: String, unique_id: String },
     Service { account: AccountId, arn: String },
+    WebIdentity { provider: String },
 }
 
 impl Who {
@@ -116,6 +118,7 @@ impl Who {
             Self::Role { account, session_arn, role_arn, unique_id } => {
                 eval::Caller::RoleSession { account: *account, session_arn, role_arn, unique_id }
             }
+            Self::WebIdentity { provider } => eval::Caller::WebIdentity(provider),
             Self::Service { account, arn } => {
                 eval::Caller::ServiceLinkedRole { account: *account, arn, session_arn: None }
             }
@@ -148,6 +151,9 @@ impl Judge {
         match &ctx.caller {
             Caller::Anonymous => {}
             Caller::Principal(principal) => judge.load_principal(documents, tx, ctx, principal).await?,
+            Caller::WebIdentity(identity) => {
+                judge.caller = Who::WebIdentity { provider: identity.provider().to_string() };
+            }
             Caller::Replication { account, .. } => judge.load_service(
                 documents,
                 &replication_role(*account),
@@ -418,11 +424,28 @@ fn context(ctx: &Ctx, target: &Target) -> Context {
             context.set("aws:PrincipalAccount", "anonymous");
             context.set("aws:userid", "anonymous");
         }
+        Caller::WebIdentity(identity) => identity_context(&mut context, identity),
         Caller::Replication { .. } | Caller::System(_) => {
             context.set("aws:PrincipalType", "AssumedRole");
         }
     }
     context
+}
+
+/// All that a token says is known under its issuer's name; for whom it is, as the check of the audience found.
+// SPEC: IAM user guide, "Available keys for AWS web identity federation".
+fn identity_context(context: &mut Context, identity: &WebIdentity) {
+    let issuer = identity.issuer.id();
+    context.set("aws:FederatedProvider", identity.provider().as_str());
+    for Claim { name, values, is_list } in &identity.claims {
+        let key = format!("{issuer}:{name}");
+        match values.first().filter(|_| !is_list) {
+            Some(value) => context.set(&key, value.as_str()),
+            None => context.set_many(&key, values.iter().map(String::as_str)),
+        };
+    }
+    context.set(&format!("{issuer}:sub"), identity.subject.as_str());
+    context.set(&format!("{issuer}:aud"), identity.audience.as_str());
 }
 
 // SPEC: IAM user guide, "AWS global condition context keys".
@@ -449,6 +472,9 @@ fn principal_context(context: &mut Context, principal: &Principal) {
         }
         if let Some(identity) = &session.source_identity {
             context.set("aws:SourceIdentity", &**identity);
+        }
+        if let Some(provider) = &session.provider {
+            context.set("aws:FederatedProvider", &**provider);
         }
     }
 }

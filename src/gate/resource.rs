@@ -3,7 +3,7 @@
 use crate::authz::context::Context;
 use crate::ctx::{Caller, Ctx, Principal};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Arn, Digest, PrincipalName, RepositoryRef, SessionTag, Tag};
+use crate::names::{AccountId, Arn, Digest, PrincipalName, RepositoryRef, SessionName, SessionTag, Tag};
 use crate::store::{self, Tx, directory, registries, repositories};
 use std::future::Future;
 use std::ops::Deref;
@@ -220,7 +220,7 @@ pub struct RoleAddress {
     /// The role.
     pub role: PrincipalName,
     /// The session's name.
-    pub session_name: String,
+    pub session_name: SessionName,
     /// The external id.
     pub external_id: Option<String>,
     /// The tags that are passed.
@@ -261,11 +261,14 @@ impl Resource for Role {
 
     fn missing(address: &Self::Address, ctx: &Ctx) -> Error {
         // A missing role and a refusing trust policy look the same.
-        let text = format!(
-            "User: {} is not authorized to perform: sts:AssumeRole on resource: {}",
-            ctx.caller.display(),
-            address.role.arn()
-        );
+        let text = match &ctx.caller {
+            Caller::WebIdentity(_) => "Not authorized to perform sts:AssumeRoleWithWebIdentity".to_owned(),
+            caller => format!(
+                "User: {} is not authorized to perform: sts:AssumeRole on resource: {}",
+                caller.display(),
+                address.role.arn()
+            ),
+        };
         Error::new(Reason::AccessDenied, text)
     }
 }
@@ -382,7 +385,7 @@ impl Resource for Identified {
     async fn load(_: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
         Ok(match address {
             Caller::Principal(principal) => Some(Self(principal.clone())),
-            Caller::Anonymous | Caller::Replication { .. } | Caller::System(_) => None,
+            Caller::Anonymous | Caller::WebIdentity(_) | Caller::Replication { .. } | Caller::System(_) => None,
         })
     }
 

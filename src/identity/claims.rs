@@ -80,7 +80,8 @@ impl Claims {
     /// # Errors
     /// `PackedPolicyTooLarge` beyond [`PACKED_BYTES_MAX`], or [`CONSTRAINTS_BYTES_MAX`] before compression.
     pub(super) fn pack(&self) -> Result<Vec<u8>, Error> {
-        let Session { id, name, issued_at, expires_at, policies, scope, source_identity, tags } = &self.session;
+        let Session { id, name, issued_at, expires_at, policies, scope, source_identity, tags, provider } =
+            &self.session;
         let packed = Packed {
             kind: self.kind.number(),
             principal: self.principal.arn().to_string(),
@@ -93,6 +94,7 @@ impl Claims {
             constraints: Constraints::from_session(policies.as_deref(), scope.as_deref(), tags)
                 .map(|constraints| constraints.deflate())
                 .transpose()?,
+            provider: provider.as_ref().map(ToString::to_string),
         };
         let bytes = packed.encode_to_vec();
         if bytes.len() > PACKED_BYTES_MAX {
@@ -125,6 +127,7 @@ impl Claims {
                 },
                 source_identity: packed.source_identity.map(Arc::from),
                 tags: tags.iter().map(Tag::session_tag).collect::<Option<_>>()?,
+                provider: packed.provider.map(Arc::from),
             },
         })
     }
@@ -150,6 +153,8 @@ struct Packed {
     source_identity: Option<String>,
     #[prost(bytes = "vec", optional, tag = "9")]
     constraints: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "10")]
+    provider: Option<String>,
 }
 
 /// A list that is absent does not constrain; a list that is empty permits nothing. Hence messages, not repeated fields.

@@ -19,6 +19,12 @@ pub enum Code {
     IncompleteSignature,
     /// The request is too old or too new.
     RequestTimeTooSkewed,
+    /// An identity token that is not believed.
+    InvalidIdentityToken,
+    /// An identity token that was good once.
+    ExpiredTokenException,
+    /// The keys of an issuer cannot be had.
+    IdpCommunicationError,
 }
 
 impl Code {
@@ -32,6 +38,9 @@ impl Code {
             Self::MissingAuthenticationToken => "MissingAuthenticationToken",
             Self::IncompleteSignature => "IncompleteSignature",
             Self::RequestTimeTooSkewed => "RequestTimeTooSkewed",
+            Self::InvalidIdentityToken => "InvalidIdentityToken",
+            Self::ExpiredTokenException => "ExpiredTokenException",
+            Self::IdpCommunicationError => "IDPCommunicationError",
         }
     }
 }
@@ -75,6 +84,38 @@ pub enum Error {
         /// The limit it exceeds.
         limit: usize,
     },
+    /// An identity token that cannot be believed; why follows from the token itself.
+    #[error("the identity token is not valid: {what}")]
+    InvalidIdentityToken {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// An identity token of an issuer that the role's account does not trust.
+    // OBSERVED: AWS's own sentence, which people search for.
+    #[error("No OpenIDConnect provider found in your account for {issuer}")]
+    ProviderUnknown {
+        /// The token's issuer, shortened.
+        issuer: String,
+    },
+    /// An identity token that was issued for somebody else.
+    #[error("Incorrect token audience")]
+    AudienceUnknown,
+    /// An identity token past its end.
+    #[error("Token expired: current date/time {now} must be before the expiration date/time {expired_at}")]
+    IdentityTokenExpired {
+        /// Now, seconds since 1970.
+        now: i64,
+        /// Its end, seconds since 1970.
+        expired_at: i64,
+    },
+    /// The issuer's keys cannot be had.
+    #[error("Couldn't retrieve verification key from your identity provider {issuer}; the server's log says why")]
+    IssuerSilent {
+        /// The issuer.
+        issuer: String,
+        /// What came of asking it; for the log, for it tells of the server's network.
+        why: String,
+    },
 }
 
 impl Error {
@@ -88,6 +129,11 @@ impl Error {
             Self::SignatureDoesNotMatch | Self::Replayed => Some(Code::SignatureDoesNotMatch),
             Self::InvalidClientTokenId => Some(Code::InvalidClientTokenId),
             Self::ExpiredToken => Some(Code::ExpiredToken),
+            Self::InvalidIdentityToken { .. } | Self::ProviderUnknown { .. } | Self::AudienceUnknown => {
+                Some(Code::InvalidIdentityToken)
+            }
+            Self::IdentityTokenExpired { .. } => Some(Code::ExpiredTokenException),
+            Self::IssuerSilent { .. } => Some(Code::IdpCommunicationError),
             Self::ReplayCacheFull | Self::PackedPolicyTooLarge { .. } => None,
         }
     }
@@ -99,8 +145,12 @@ impl Error {
             | Self::RequestTimeTooSkewed
             | Self::SignatureDoesNotMatch
             | Self::InvalidClientTokenId
-            | Self::Replayed => Reason::CallerUnknown,
-            Self::ExpiredToken => Reason::CredentialsExpired,
+            | Self::Replayed
+            | Self::InvalidIdentityToken { .. }
+            | Self::ProviderUnknown { .. }
+            | Self::AudienceUnknown => Reason::CallerUnknown,
+            Self::ExpiredToken | Self::IdentityTokenExpired { .. } => Reason::CredentialsExpired,
+            Self::IssuerSilent { .. } => Reason::Unavailable,
             Self::ReplayCacheFull => Reason::Throttled,
             Self::PackedPolicyTooLarge { .. } => Reason::PackedPolicyTooLarge,
         }
@@ -114,20 +164,29 @@ impl From<Error> for crate::error::Error {
             envelope = envelope.with("code", code.as_str());
         }
         match error {
-            Error::IncompleteSignature { what } => envelope.with("what", what),
+            Error::IncompleteSignature { what } | Error::InvalidIdentityToken { what } => envelope.with("what", what),
+            Error::ProviderUnknown { issuer } => envelope.with("issuer", issuer),
+            Error::IssuerSilent { issuer, why } => envelope.with("issuer", issuer).because(why),
+            Error::IdentityTokenExpired { now, expired_at } => envelope.with("now", now).with("expired_at", expired_at),
             Error::PackedPolicyTooLarge { bytes, limit } => envelope.with("bytes", bytes).with("limit", limit),
             Error::MissingAuthenticationToken
             | Error::RequestTimeTooSkewed
             | Error::SignatureDoesNotMatch
             | Error::InvalidClientTokenId
             | Error::ExpiredToken
+            | Error::AudienceUnknown
             | Error::Replayed
             | Error::ReplayCacheFull => envelope,
         }
     }
 }
 
-/// Shorthand for the one error that carries a description.
+/// Shorthand for what is wrong with an identity token.
+pub(super) fn token(what: &'static str) -> Error {
+    Error::InvalidIdentityToken { what }
+}
+
+/// Shorthand for what is wrong with credentials.
 pub(super) fn incomplete(what: &'static str) -> Error {
     Error::IncompleteSignature { what }
 }

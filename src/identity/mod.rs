@@ -11,6 +11,10 @@ mod claims;
 mod endpoint;
 mod error;
 pub mod ids;
+pub mod issuers;
+mod json;
+pub mod jwk;
+pub mod jwt;
 mod moment;
 pub mod proof;
 mod replay;
@@ -162,13 +166,21 @@ async fn from_claims(claims: Claims, directory: &dyn Directory) -> Result<Caller
     Ok(claims.into_caller())
 }
 
+/// What a request shows of its caller.
+pub enum Shown {
+    /// A token of ours, as password or bearer.
+    Token(Secret<String>),
+    /// The role that is wanted, and an identity token of another issuer.
+    WebIdentity(PrincipalName, Secret<String>),
+}
+
 /// What a request of the registry's HTTP surface shows of its caller: the password of `Basic`, or a bearer token.
 ///
 /// # Errors
 /// `IncompleteSignature` when the header is repeated or malformed.
-pub fn shown(headers: &HeaderMap) -> Result<Option<Secret<String>>, Error> {
-    match basic::password(headers)? {
-        Some(password) => Ok(Some(password)),
+pub fn shown(headers: &HeaderMap) -> Result<Option<Shown>, Error> {
+    match basic::credentials(headers)? {
+        Some(shown) => Ok(Some(shown)),
         None => bearer_token(headers),
     }
 }
@@ -177,8 +189,8 @@ pub fn shown(headers: &HeaderMap) -> Result<Option<Secret<String>>, Error> {
 ///
 /// # Errors
 /// `IncompleteSignature` when the header is repeated or malformed.
-pub fn bearer_token(headers: &HeaderMap) -> Result<Option<Secret<String>>, Error> {
-    Ok(bearer::token(headers)?.map(|token| Secret::new(token.to_owned())))
+pub fn bearer_token(headers: &HeaderMap) -> Result<Option<Shown>, Error> {
+    Ok(bearer::token(headers)?.map(|token| Shown::Token(Secret::new(token.to_owned()))))
 }
 
 /// Stands in for the secret of a key that does not exist, so that verifying takes as long; it never admits anyone.

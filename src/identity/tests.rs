@@ -80,6 +80,7 @@ fn claims(kind: Kind) -> Claims {
             scope: None,
             source_identity: None,
             tags: Vec::new(),
+            provider: None,
         },
     }
 }

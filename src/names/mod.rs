@@ -6,6 +6,7 @@
 mod account;
 mod arn;
 mod digest;
+mod issuer;
 mod media_type;
 mod mutability;
 mod page;
@@ -21,6 +22,7 @@ mod uid;
 pub use account::AccountId;
 pub use arn::Arn;
 pub use digest::{Algorithm, Digest, Hasher};
+pub use issuer::Issuer;
 pub use media_type::MediaType;
 pub use mutability::{TagFilter, TagMutability};
 pub use page::{PageSize, PageToken};

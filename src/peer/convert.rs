@@ -4,10 +4,11 @@ use crate::clock::Timestamp;
 use crate::domain::follow::Entry;
 use crate::domain::replication::{ImageChange, NeededBlob, SentManifest};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Digest, Region, RepositoryName, Tag, Uid};
+use crate::names::{AccountId, Digest, Issuer, Region, RepositoryName, Tag, Uid};
 use crate::pb::replication as pb;
 use crate::secret::Secret;
 use crate::store::directory::{Account, Organization, Policy, PrincipalRow, principal_name};
+use crate::store::oidc_providers::OidcProviderRow;
 use crate::store::sessions::{Cut, Revocation};
 use bytes::Bytes;
 
@@ -104,6 +105,13 @@ impl From<Entry> for pb::DirectoryEntry {
                 before_at: revocation.before_at.micros(),
                 expires_at: revocation.expires_at.micros(),
             }),
+            Entry::OidcProvider(row) => Sent::OidcProvider(pb::OidcProviderEntry {
+                account: row.account.to_string(),
+                issuer: row.issuer.to_string(),
+                client_ids: row.client_ids,
+                ca_pem: row.ca_pem.unwrap_or_default(),
+                created_at: row.created_at.micros(),
+            }),
             Entry::Removed(kind, subject) => Sent::Removed(pb::RemovedEntry { kind, subject }),
         };
         Self { entry: Some(sent) }
@@ -162,6 +170,13 @@ impl TryFrom<pb::DirectoryEntry> for Entry {
                 before_at: Timestamp::from_micros(sent.before_at),
                 expires_at: Timestamp::from_micros(sent.expires_at),
                 local_origin: false,
+            }),
+            Sent::OidcProvider(sent) => Self::OidcProvider(OidcProviderRow {
+                account: AccountId::parse(&sent.account)?,
+                issuer: Issuer::parse(&sent.issuer)?,
+                client_ids: sent.client_ids,
+                ca_pem: Some(sent.ca_pem).filter(|pem| !pem.is_empty()),
+                created_at: Timestamp::from_micros(sent.created_at),
             }),
             Sent::Removed(sent) => Self::Removed(sent.kind, sent.subject),
         })

@@ -15,6 +15,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_locks.sql"),
     include_str!("migrations/0003_storage.sql"),
+    include_str!("migrations/0004_oidc.sql"),
 ];
 
 /// Brings the database to the newest version.

@@ -22,6 +22,7 @@ mod leases;
 pub mod locks;
 mod migrate;
 mod nodes;
+pub mod oidc_providers;
 mod postgres;
 pub mod quarantines;
 pub mod receipts;

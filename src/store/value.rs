@@ -6,7 +6,7 @@
 use super::error::{Error, Kind};
 use crate::clock::Timestamp;
 use crate::names::{
-    AccountId, Arn, Digest, MediaType, PrincipalKind, Profile, Protected, Region, RepositoryName, RoleName,
+    AccountId, Arn, Digest, Issuer, MediaType, PrincipalKind, Profile, Protected, Region, RepositoryName, RoleName,
     SessionName, Tag, TagMutability, TagPattern, Uid, UserName,
 };
 use bytes::Bytes;
@@ -90,6 +90,7 @@ stored_as_text!(
     AccountId,
     Arn,
     Digest,
+    Issuer,
     MediaType,
     Profile,
     Protected,

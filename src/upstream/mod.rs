@@ -1,8 +1,10 @@
 //! Services of others that this server calls. Nothing outside this module names an AWS client.
 
+mod issuers;
 mod kms;
 mod role;
 pub mod s3;
 
+pub use issuers::{Egress, HttpsIssuers};
 pub use kms::{AwsKms, Credentials, Settings};
 pub use role::Role;

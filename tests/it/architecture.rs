@@ -43,7 +43,7 @@ const MAY_IMPORT: &[Row] = &[
             "keys::Error",
         ],
     ),
-    ("upstream", &["names", "secret", "error", "clock", "keys"]),
+    ("upstream", &["names", "secret", "error", "clock", "keys", "identity"]),
     ("gate", &["authz", "store", "ctx", "ops", "error", "names", "clock"]),
     // Rules.
     (
@@ -58,9 +58,12 @@ const MAY_IMPORT: &[Row] = &[
     ("api::service", &["api", "error", "domain", "peer::Transport", "pb::replication::transport_service_server"]),
     (
         "api::grpc",
-        &["api", "domain", "ctx", "clock", "identity", "names", "error", "ops", "pb", "store", "authz", "keys"],
+        &[
+            "api", "domain", "ctx", "clock", "identity", "names", "error", "ops", "pb", "secret", "store", "authz",
+            "keys",
+        ],
     ),
-    ("api::aws", &["api", "domain", "ctx", "identity", "names", "error", "ops", "store"]),
+    ("api::aws", &["api", "domain", "ctx", "identity", "names", "error", "ops", "secret", "store"]),
     ("api::oci", &["api", "domain", "ctx", "clock", "identity", "names", "error", "ops", "store", "listen"]),
     // The composition root and the program.
     ("config", &["names", "secret"]),

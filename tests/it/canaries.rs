@@ -25,7 +25,8 @@ impl Told {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
-    let region = Region::start().await;
+    let region = Region::configured(crate::federation::LOCAL).await;
+    let (issuer, trusted) = crate::federation::releases(&region).await;
     let (dev, admin) = (region.account("dev"), region.admin("dev").await);
     let (id, secret) = region.access_key("dev");
     let me = format!("arn:aws:iam::{dev}:user/admin");
@@ -36,6 +37,8 @@ async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
     let bearer = crate::grpc::log_in(&region, "dev").await;
     let scoped = region.http("dev").await.get(&format!("/token?scope=repository:{dev}/app:pull,push")).await;
     let scoped: serde_json::Value = serde_json::from_slice(&scoped.body).unwrap();
+    let job = issuer.token(&issuer.github("main", region.app().clock().now().secs()));
+    let forged = format!("{}AAAA", job.rsplit_once('.').unwrap().0.to_owned() + ".");
     let canary = |name, text: &str| Canary { name, text: text.to_owned() };
     let mut canaries = vec![
         canary("the secret of an access key", &secret),
@@ -44,6 +47,8 @@ async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
         canary("a registry password", &password),
         canary("a bearer token", &bearer),
         canary("a scoped token", scoped["token"].as_str().unwrap()),
+        canary("an identity token", &job),
+        canary("an identity token that is none", &forged),
         canary("a password that is none", "CANARY-not-a-password-0123456789"),
         canary("a bearer token that is none", "CANARY-not-a-bearer-token-0123456789"),
         canary("the plaintext of a layer", "CANARY-the-plaintext-of-a-layer-0123456789"),
@@ -61,6 +66,17 @@ async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
         }
     }
     let nobody = Http::new(&base, None);
+    for token in [&job, &forged] {
+        let basic = format!("Basic {}", STANDARD.encode(format!("{dev}/release:{token}")));
+        told.keep(&nobody.call(Method::GET, "/v2/", &[("authorization", &basic)], "").await);
+        let body = format!(
+            "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=ci&RoleArn={}&WebIdentityToken={token}",
+            trusted.arn()
+        );
+        told.keep(
+            &nobody.call(Method::POST, "/", &[("content-type", "application/x-www-form-urlencoded")], body).await,
+        );
+    }
     for shown in [bearer.as_str(), issued.session_token.expose(), "CANARY-not-a-bearer-token-0123456789"] {
         told.keep(&nobody.call(Method::GET, "/v2/", &[("authorization", &format!("Bearer {shown}"))], "").await);
         told.keep(&nobody.call(Method::GET, &format!("/v2/{dev}/app/tags/list?token={shown}"), &[], "").await);
@@ -101,7 +117,10 @@ async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
 
     let encoded: Vec<Canary> = canaries
         .iter()
-        .map(|canary| Canary { name: canary.name, text: STANDARD.encode(format!("AWS:{}", canary.text)) })
+        .flat_map(|canary| {
+            let shown = ["AWS".to_owned(), format!("{dev}/release")];
+            shown.map(|user| Canary { name: canary.name, text: STANDARD.encode(format!("{user}:{}", canary.text)) })
+        })
         .collect();
     canaries.extend(encoded);
     for answer in &told.0 {

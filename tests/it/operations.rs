@@ -31,8 +31,14 @@ fn every_operation_is_carried_out_somewhere() {
 }
 
 /// The operations that tests saw denied, one list for each surface.
-const REFUSED: [&str; 5] =
-    ["refused-aws.txt", "refused-grpc.txt", "refused-oci.txt", "refused-peers.txt", "refused-repairs.txt"];
+const REFUSED: [&str; 6] = [
+    "refused-aws.txt",
+    "refused-grpc.txt",
+    "refused-oci.txt",
+    "refused-peers.txt",
+    "refused-repairs.txt",
+    "refused-tokens.txt",
+];
 /// How long audit rows of denials may take to be written.
 const AUDITED_WITHIN: Duration = Duration::from_secs(10);
 

@@ -396,6 +396,15 @@ fn identity_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
         document: allow(&["ecr:*"], "*"),
         ..Default::default()
     };
+    let provider = pb::PutOidcProviderRequest {
+        parent: parent.clone(),
+        issuer: "https://issuer.example".into(),
+        client_ids: vec!["transship".into()],
+        ..Default::default()
+    };
+    let providers = pb::ListOidcProvidersRequest { parent: parent.clone(), ..Default::default() };
+    let untrusted =
+        pb::DeleteOidcProviderRequest { name: format!("{parent}/oidcProviders/issuer.example"), ..Default::default() };
     let account = pb::CreateAccountRequest { display_name: "third".into(), ..Default::default() };
     let user = pb::CreateUserRequest { parent: parent.clone(), user_id: "fresh".into(), ..Default::default() };
     let made =
@@ -413,6 +422,9 @@ fn identity_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
         call("identity.v1.IdentityService/DeleteUser", &pb::DeleteUserRequest { name: victim, ..Default::default() }),
         call("identity.v1.IdentityService/CreateRole", &made),
         call("identity.v1.IdentityService/DeleteRole", &pb::DeleteRoleRequest { name: role, ..Default::default() }),
+        call("identity.v1.IdentityService/PutOidcProvider", &provider),
+        call("identity.v1.IdentityService/ListOidcProviders", &providers),
+        call("identity.v1.IdentityService/DeleteOidcProvider", &untrusted),
         call("identity.v1.IdentityService/ListPrincipals", &pb::ListPrincipalsRequest { parent, ..Default::default() }),
     ]
 }
@@ -565,6 +577,8 @@ async fn powerless(region: &Region) -> String {
 
 /// Takes no token at all, for a token is what it gives.
 const PROOF: &str = "/transship.trust.v1.TrustService/ExchangeToken";
+/// Takes none either: the token is in the message. `tests/it/federation.rs` has all the ways in which it is refused.
+const WEB_IDENTITY: &str = "/transship.trust.v1.TrustService/AssumeRoleWithWebIdentity";
 /// Served to peers on a port of their own, and to nobody here.
 const PEERS: &str = "/transship.replication.v1.TransportService/";
 
@@ -579,11 +593,12 @@ async fn every_method_of_the_contract_refuses_who_may_not_call_it_and_changes_no
     let powerless = powerless(&region).await;
     let calls = grpc_calls(&things);
     let strangers = Strangers::new(expired, owner, strange, foreign);
-    let (own, rest): (BTreeSet<String>, BTreeSet<String>) =
-        methods().into_iter().partition(|method| method != PROOF && !method.starts_with(PEERS));
+    let (own, rest): (BTreeSet<String>, BTreeSet<String>) = methods()
+        .into_iter()
+        .partition(|method| ![PROOF, WEB_IDENTITY].contains(&method.as_str()) && !method.starts_with(PEERS));
     let paths: BTreeSet<String> = calls.iter().map(|call| format!("/transship.{}", call.method)).collect();
     assert_eq!(paths, own, "a method is missing from this test");
-    assert!(rest.len() == 5, "{rest:?}");
+    assert!(rest.len() == 6, "{rest:?}");
 
     let raw = Raw::new(&region);
     let before = books(&region);
@@ -602,10 +617,18 @@ async fn every_method_of_the_contract_refuses_who_may_not_call_it_and_changes_no
         let expected = if call.own { Code::Ok } else { Code::PermissionDenied };
         assert_eq!(ended.code, expected, "a foreign account: {}: {}", call.method, ended.message);
     }
+    let forged = trusting::AssumeRoleWithWebIdentityRequest {
+        role_arn: format!("arn:aws:iam::{}:role/builder", things.dev),
+        session_name: "day".into(),
+        web_identity_token: "no.token.atall".into(),
+        ..Default::default()
+    };
     for token in [None, Some(strangers.owner.as_str()), Some(&strangers.foreign)] {
         for method in &rest {
-            let expected = if method == PROOF { Code::Unauthenticated } else { Code::Unimplemented };
-            assert_eq!(raw.call(method, token, &[]).await.code, expected, "{method}");
+            let shows = [PROOF, WEB_IDENTITY].contains(&method.as_str());
+            let expected = if shows { Code::Unauthenticated } else { Code::Unimplemented };
+            let message = if method == WEB_IDENTITY { forged.encode_to_vec() } else { Vec::new() };
+            assert_eq!(raw.call(method, token, &message).await.code, expected, "{method}");
         }
     }
     let password = "/transship.trust.v1.TrustService/GetAuthorizationToken";

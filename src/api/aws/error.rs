@@ -74,7 +74,7 @@ fn ecr(error: &Error) -> (StatusCode, &'static str) {
 
 /// Why a signature was not believed, in the words of JSON services.
 fn unbelieved(error: &Error) -> &'static str {
-    match error.metadata.get("code").map(String::as_str) {
+    match code(error) {
         Some("SignatureDoesNotMatch" | "RequestTimeTooSkewed") => "InvalidSignatureException",
         Some("MissingAuthenticationToken") => "MissingAuthenticationTokenException",
         Some("IncompleteSignature") => "IncompleteSignatureException",
@@ -82,18 +82,26 @@ fn unbelieved(error: &Error) -> &'static str {
     }
 }
 
+/// Why a caller is not believed.
+fn code(error: &Error) -> Option<&str> {
+    error.metadata.get("code").map(String::as_str)
+}
+
 /// The code of AWS STS.
 fn sts(error: &Error) -> (StatusCode, &'static str) {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
     match error.reason {
         Reason::AccessDenied | Reason::ScopeInsufficient => (StatusCode::FORBIDDEN, "AccessDenied"),
-        Reason::CallerUnknown => match error.metadata.get("code").map(String::as_str) {
+        Reason::CallerUnknown => match code(error) {
             Some("SignatureDoesNotMatch" | "RequestTimeTooSkewed") => (StatusCode::FORBIDDEN, "SignatureDoesNotMatch"),
             Some("MissingAuthenticationToken") => (StatusCode::FORBIDDEN, "MissingAuthenticationToken"),
             Some("IncompleteSignature") => (BAD, "IncompleteSignature"),
+            Some("InvalidIdentityToken") => (BAD, "InvalidIdentityToken"),
             _ => (StatusCode::FORBIDDEN, "InvalidClientTokenId"),
         },
+        Reason::CredentialsExpired if code(error) == Some("ExpiredTokenException") => (BAD, "ExpiredTokenException"),
         Reason::CredentialsExpired => (StatusCode::FORBIDDEN, "ExpiredToken"),
+        Reason::Unavailable if code(error) == Some("IDPCommunicationError") => (BAD, "IDPCommunicationError"),
         Reason::MalformedPolicy => (BAD, "MalformedPolicyDocument"),
         Reason::PackedPolicyTooLarge => (BAD, "PackedPolicyTooLarge"),
         Reason::Throttled => (BAD, "Throttling"),

@@ -15,7 +15,7 @@ use super::caller;
 use crate::ctx::{Caller, Ctx};
 use crate::domain::App;
 use crate::error::{Error, Reason, Result};
-use crate::identity::canonical::{query_pairs, sha256};
+use crate::identity::canonical::{form_pairs, query_pairs, sha256};
 use crate::identity::sigv4;
 use crate::ops::Op;
 use bytes::Bytes;
@@ -80,7 +80,10 @@ async fn sts(app: &App, ctx: &Ctx, parts: &Parts, bytes: &Bytes, dialect: Dialec
     let parameters = parameters(parts, bytes)?;
     let action = parameters.text("Action").unwrap_or_default();
     let call = sts::Call::named(action).ok_or_else(|| unknown(action))?;
-    let caller = signed(app, ctx, call.op(), parts, bytes, "sts").await?;
+    let caller = match call.is_unsigned() {
+        true => Caller::Anonymous,
+        false => signed(app, ctx, call.op(), parts, bytes, "sts").await?,
+    };
     let asking = Asking { app, ctx: Ctx { caller, ..ctx.clone() } };
     let result = call.answer(&asking, &parameters).await?;
     let (text, media_type) = match dialect {
@@ -102,7 +105,7 @@ fn parameters(parts: &Parts, bytes: &Bytes) -> Result<Parameters> {
     let mut pairs = query_pairs(parts.uri.query().unwrap_or_default())?;
     if parts.method == Method::POST {
         let form = std::str::from_utf8(bytes).map_err(|_| Error::invalid("body", "a form in UTF-8"))?;
-        pairs.extend(query_pairs(form)?);
+        pairs.extend(form_pairs(form)?);
     }
     pairs.retain(|(name, _)| !name.to_ascii_lowercase().starts_with("x-amz-"));
     Parameters::new(pairs)

@@ -2,10 +2,12 @@
 
 use super::tree::Tree;
 use super::{Asking, Parameters};
+use crate::domain::federation::{AssumeRoleWithWebIdentity, Federated};
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Reason, Result};
 use crate::names::{Arn, PrincipalName, SessionName, SessionTag};
 use crate::ops::Op;
+use crate::secret::Secret;
 use std::time::Duration;
 
 /// Members of a list that are looked at; the domain takes fewer.
@@ -39,14 +41,24 @@ macro_rules! calls {
 
 calls! {
     AssumeRole => AssumeRole;
+    AssumeRoleWithWebIdentity => AssumeRoleWithWebIdentity;
     GetCallerIdentity => GetCallerIdentity;
     GetSessionToken => GetSessionToken;
 }
 
 impl Call {
+    /// Whether a request proves its caller by what it says instead of a signature.
+    pub(super) fn is_unsigned(self) -> bool {
+        match self {
+            Self::AssumeRoleWithWebIdentity => true,
+            Self::AssumeRole | Self::GetCallerIdentity | Self::GetSessionToken => false,
+        }
+    }
+
     pub(super) async fn answer(self, asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
         match self {
             Self::AssumeRole => assume_role(asking, parameters).await,
+            Self::AssumeRoleWithWebIdentity => assume_role_with_web_identity(asking, parameters).await,
             Self::GetCallerIdentity => caller_identity(asking, parameters).await,
             Self::GetSessionToken => session_token(asking, parameters).await,
         }
@@ -77,17 +89,42 @@ async fn assume_role(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec
     };
     let packed = !request.policies.is_empty() || !request.tags.is_empty();
     let issued = asking.app.assume_role(&asking.ctx, request).await?;
+    Ok(assumed(&issued, packed))
+}
+
+async fn assume_role_with_web_identity(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
+    parameters.only(&["RoleArn", "RoleSessionName", "WebIdentityToken", "Policy", "DurationSeconds"])?;
+    let role = Arn::parse(required(parameters, "RoleArn")?)?;
+    let request = AssumeRoleWithWebIdentity {
+        role: PrincipalName::from_arn(&role)?,
+        session_name: SessionName::parse(required(parameters, "RoleSessionName")?)?,
+        token: Secret::new(required(parameters, "WebIdentityToken")?.to_owned()),
+        duration: duration(parameters)?,
+        policies: parameters.text("Policy").map(ToOwned::to_owned).into_iter().collect(),
+    };
+    let policies = !request.policies.is_empty();
+    let Federated { issued, identity } = asking.app.assume_role_with_web_identity(&asking.ctx, request).await?;
+    let tags = issued.principal.session.as_ref().is_some_and(|session| !session.tags.is_empty());
+    let mut result = assumed(&issued, policies || tags);
+    result.push(Tree::Text("SubjectFromWebIdentityToken", identity.subject.clone()));
+    result.push(Tree::Text("Provider", identity.issuer.to_string()));
+    result.push(Tree::Text("Audience", identity.audience.clone()));
+    Ok(result)
+}
+
+/// What every call that takes a session of a role answers.
+fn assumed(issued: &Issued, packed: bool) -> Vec<Tree> {
     let user = vec![
         Tree::Text("AssumedRoleId", issued.principal.user_id()),
         Tree::Text("Arn", issued.principal.arn().to_string()),
     ];
-    let mut result = vec![Tree::Fields("AssumedRoleUser", user), credentials(&issued)];
+    let mut result = vec![Tree::Fields("AssumedRoleUser", user), credentials(issued)];
     if packed {
         result.push(Tree::Text("PackedPolicySize", issued.credentials.packed_percent.to_string()));
     }
     let identity = issued.principal.session.as_ref().and_then(|session| session.source_identity.as_ref());
     result.extend(identity.map(|identity| Tree::Text("SourceIdentity", identity.to_string())));
-    Ok(result)
+    result
 }
 
 async fn session_token(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {

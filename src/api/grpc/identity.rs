@@ -5,11 +5,12 @@ use super::names::Field;
 use super::{Services, names};
 use crate::domain::directory::{DEFAULT_SESSION_SECS, NewAccessKey};
 use crate::error::Result;
-use crate::names::{AccountId, RoleName, UserName};
+use crate::names::{AccountId, Issuer, RoleName, UserName};
 use crate::ops::Op;
 use crate::pb::identity as pb;
 use crate::pb::identity::identity_service_server::IdentityService;
 use crate::store::directory::{Account, PrincipalRow};
+use crate::store::oidc_providers::OidcProviderRow;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
@@ -166,6 +167,50 @@ impl IdentityService for Services {
         })
         .await
     }
+
+    async fn put_oidc_provider(
+        &self,
+        request: Request<pb::PutOidcProviderRequest>,
+    ) -> Result<Response<pb::PutOidcProviderResponse>, Status> {
+        self.known(Op::PutOidcProvider, request, async |ctx, message: pb::PutOidcProviderRequest| {
+            let (owner, issuer) =
+                (names::account(&message.parent).of("parent")?, Issuer::parse(&message.issuer).of("issuer")?);
+            let ca_pem = Some(message.ca_certificate).filter(|pem| !pem.is_empty());
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let row = self.app.put_oidc_provider(&ctx, owner, issuer, message.client_ids, ca_pem).await?;
+            Ok(pb::PutOidcProviderResponse { oidc_provider: Some(oidc_provider(row)) })
+        })
+        .await
+    }
+
+    async fn list_oidc_providers(
+        &self,
+        request: Request<pb::ListOidcProvidersRequest>,
+    ) -> Result<Response<pb::ListOidcProvidersResponse>, Status> {
+        self.known(Op::ListOidcProviders, request, async |ctx, message: pb::ListOidcProvidersRequest| {
+            let owner = names::account(&message.parent).of("parent")?;
+            let (size, token) = names::page(message.page_size, &message.page_token)?;
+            let after = token.as_ref().map_or("", |token| token.key());
+            let rows = self.app.list_oidc_providers(&ctx, owner, after, size).await?;
+            let next_page_token = names::next_page(&rows, size, |row| row.issuer.to_string());
+            let oidc_providers = rows.into_iter().map(oidc_provider).collect();
+            Ok(pb::ListOidcProvidersResponse { oidc_providers, next_page_token })
+        })
+        .await
+    }
+
+    async fn delete_oidc_provider(
+        &self,
+        request: Request<pb::DeleteOidcProviderRequest>,
+    ) -> Result<Response<pb::DeleteOidcProviderResponse>, Status> {
+        self.known(Op::DeleteOidcProvider, request, async |ctx, message: pb::DeleteOidcProviderRequest| {
+            let (owner, issuer) = names::oidc_provider(&message.name).of("name")?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_oidc_provider(&ctx, owner, issuer).await?;
+            Ok(pb::DeleteOidcProviderResponse {})
+        })
+        .await
+    }
 }
 
 fn account(row: Account) -> pb::Account {
@@ -182,6 +227,17 @@ fn access_key(key: &NewAccessKey) -> pb::AccessKey {
         access_key_id: key.id.clone(),
         secret_access_key: key.secret.expose().clone(),
         create_time: Some(names::time(key.created_at)),
+    }
+}
+
+fn oidc_provider(row: OidcProviderRow) -> pb::OidcProvider {
+    pb::OidcProvider {
+        name: format!("accounts/{}/oidcProviders/{}", row.account, row.issuer.id()),
+        arn: row.issuer.arn(row.account).to_string(),
+        issuer: row.issuer.to_string(),
+        client_ids: row.client_ids,
+        ca_certificate: row.ca_pem.unwrap_or_default(),
+        create_time: Some(names::time(row.created_at)),
     }
 }
 

@@ -4,8 +4,8 @@ use crate::clock::Timestamp;
 use crate::domain::keyring::UNMADE;
 use crate::error::{Error, Reason, Result};
 use crate::names::{
-    AccountId, Arn, PageSize, PageToken, PrincipalKind, PrincipalName, Region, RepositoryName, RepositoryRef, RoleName,
-    Uid, UserName,
+    AccountId, Arn, Issuer, PageSize, PageToken, PrincipalKind, PrincipalName, Region, RepositoryName, RepositoryRef,
+    RoleName, Uid, UserName,
 };
 
 /// Names the field of the request in what is wrong with it.
@@ -127,6 +127,12 @@ pub(super) fn access_key(text: &str) -> Result<(PrincipalName, &str)> {
     let form = "accounts/<12 digits>/users/<name>/accessKeys/<id>";
     let (owner, id) = text.rsplit_once("/accessKeys/").ok_or_else(|| wanted(text, form))?;
     Ok((user(owner)?, id))
+}
+
+/// `accounts/<id>/oidcProviders/<issuer without https://>`.
+pub(super) fn oidc_provider(text: &str) -> Result<(AccountId, Issuer)> {
+    let (account, id) = below(text, "oidcProviders", "accounts/<12 digits>/oidcProviders/<issuer without https://>")?;
+    Ok((account, Issuer::parse(&format!("https://{id}"))?))
 }
 
 /// How a principal is named in answers.

@@ -4,12 +4,14 @@ use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::clock::Timestamp;
+use crate::domain::federation::{AssumeRoleWithWebIdentity, Federated};
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Result};
 use crate::names::{Arn, PrincipalName, SessionName, SessionTag, Uid};
 use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
+use crate::secret::Secret;
 use crate::store::sessions::SessionRow;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -38,6 +40,34 @@ impl TrustService for Services {
         self.known(Op::AssumeRole, request, async |ctx, message: pb::AssumeRoleRequest| {
             let assumed = self.app.assume_role(&ctx, wanted(message)?).await.document("policies")?;
             Ok(told(&assumed))
+        })
+        .await
+    }
+
+    async fn assume_role_with_web_identity(
+        &self,
+        request: Request<pb::AssumeRoleWithWebIdentityRequest>,
+    ) -> Result<Response<pb::AssumeRoleWithWebIdentityResponse>, Status> {
+        self.unproven(request, async |ctx, message: pb::AssumeRoleWithWebIdentityRequest| {
+            let duration = message.duration.as_ref().map(names::seconds).transpose().of("duration")?;
+            let request = AssumeRoleWithWebIdentity {
+                role: PrincipalName::from_arn(&Arn::parse(&message.role_arn).of("role_arn")?).of("role_arn")?,
+                session_name: SessionName::parse(&message.session_name).of("session_name")?,
+                token: Secret::new(message.web_identity_token),
+                duration: duration.map(Duration::from_secs),
+                policies: message.policies,
+            };
+            let Federated { issued, identity } =
+                self.app.assume_role_with_web_identity(&ctx, request).await.document("policies")?;
+            let pb::AssumeRoleResponse { credentials, arn, session } = told(&issued);
+            Ok(pb::AssumeRoleWithWebIdentityResponse {
+                credentials,
+                arn,
+                session,
+                issuer: identity.issuer.to_string(),
+                subject: identity.subject.clone(),
+                audience: identity.audience.clone(),
+            })
         })
         .await
     }

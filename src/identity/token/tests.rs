@@ -35,6 +35,7 @@ fn claims(kind: Kind) -> Claims {
             scope: None,
             source_identity: None,
             tags: Vec::new(),
+            provider: None,
         },
     }
 }
@@ -80,8 +81,9 @@ fn arbitrary_claims() -> impl Strategy<Value = Claims> {
         scope,
         prop::option::of("[A-Za-z0-9_+=,.@-]{2,64}".prop_map(Arc::from)),
         prop::collection::vec(tag, 0..4),
+        prop::option::of("[a-z:/]{1,64}".prop_map(Arc::from)),
     )
-        .prop_map(|(id, name, issued_at, expires_at, policies, scope, source_identity, tags)| Session {
+        .prop_map(|(id, name, issued_at, expires_at, policies, scope, source_identity, tags, provider)| Session {
             id: Uid::from_bytes(id),
             name: name.map(|name| SessionName::parse(&name).unwrap()),
             issued_at: Timestamp::from_micros(issued_at),
@@ -90,6 +92,7 @@ fn arbitrary_claims() -> impl Strategy<Value = Claims> {
             scope,
             source_identity,
             tags,
+            provider,
         });
     (kind, principal, "[A-Z0-9]{0,21}", session).prop_map(|(kind, principal, unique_id, session)| Claims {
         kind,

@@ -3,6 +3,7 @@
 use super::super::audit::{Answer, AuditRow};
 use super::super::directory::{AccessKeyRow, Account, Organization, Policy, PrincipalRow, TokenKeyRow};
 use super::super::grants::{GrantAction, GrantRow};
+use super::super::oidc_providers::OidcProviderRow;
 use super::super::receipts::{Inbound, ReceiptRow};
 use super::super::rules::{DeadLetter, Destination, RuleRow};
 use super::super::sessions::{Cut, Revocation, SessionRow};
@@ -11,13 +12,16 @@ use super::super::{Apply, Done, Error, Store, Tx};
 use super::{Case, cases};
 use crate::clock::{Clock, Timestamp};
 use crate::keys::{KeyRow, KeyRows, KeyState, Material};
-use crate::names::{AccountId, Arn, Digest, PageSize, PrincipalKind, PrincipalName, Region, Tag, TagPattern, Uid};
+use crate::names::{
+    AccountId, Arn, Digest, Issuer, PageSize, PrincipalKind, PrincipalName, Region, Tag, TagPattern, Uid,
+};
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 pub(super) const CASES: &[Case] = cases![
     the_directory_keeps_what_it_is_given,
+    identity_providers_are_kept_by_account_and_issuer,
     sessions_and_revocations_last_as_long_as_they_can_matter,
     streams_are_gapless_and_cursors_never_move_back,
     grants_are_in_force_between_their_ends,
@@ -148,6 +152,43 @@ async fn the_directory_keeps_what_it_is_given(store: &Store) {
     drop(snapshot);
     let gone = commit!(store, |tx| { tx.access_key_delete("AKIA1").await? });
     assert!(!gone);
+}
+
+async fn identity_providers_are_kept_by_account_and_issuer(store: &Store) {
+    let issuer = Issuer::parse("https://issuer.example/a").unwrap();
+    let row = OidcProviderRow {
+        account: account(1),
+        issuer: issuer.clone(),
+        client_ids: vec!["sts.amazonaws.com".to_owned(), "b\"c".to_owned()],
+        ca_pem: None,
+        created_at: at(1),
+    };
+    let foreign = OidcProviderRow { account: account(2), ..row.clone() };
+    let changed = OidcProviderRow { ca_pem: Some("pem".to_owned()), created_at: at(9), ..row.clone() };
+    let (first, second, third) = (row.clone(), foreign.clone(), changed.clone());
+    commit!(store, |tx| {
+        for row in [&first, &second, &third] {
+            tx.oidc_provider_put(row).await?;
+        }
+    });
+    let kept = OidcProviderRow { created_at: at(1), ..changed };
+    let mut snapshot = store.snapshot().await.unwrap();
+    let mut tx = snapshot.tx();
+    assert_eq!(tx.oidc_provider(account(1), &issuer).await.unwrap(), Some(kept.clone()));
+    assert_eq!(tx.oidc_provider_list(account(1), "", page()).await.unwrap(), [kept]);
+    assert_eq!(tx.oidc_provider_list(account(1), issuer.as_str(), page()).await.unwrap(), []);
+    drop(snapshot);
+    let gone = issuer.clone();
+    let removed = commit!(store, |tx| {
+        (tx.oidc_provider_delete(account(1), &gone).await?, tx.oidc_provider_delete(account(1), &gone).await?)
+    });
+    assert_eq!(removed, (true, false));
+    let mut snapshot = store.snapshot().await.unwrap();
+    assert_eq!(
+        snapshot.tx().oidc_provider(account(2), &issuer).await.unwrap(),
+        Some(foreign),
+        "another account's stays"
+    );
 }
 
 async fn sessions_and_revocations_last_as_long_as_they_can_matter(store: &Store) {

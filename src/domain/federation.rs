@@ -1,0 +1,228 @@
+//! Federation: an identity token of an issuer that an account trusts becomes a session of a role of that account.
+//!
+//! The token proves who its bearer is, to its issuer's word; what that is good for is decided by the role's trust policy,
+//! and by the role's own policies at every use. As a registry's password a token is shown again with every request, so
+//! what it proved is remembered for as long as it is good, and whether that was revoked is asked every time.
+
+use super::App;
+use super::sessions::{Bounds, Issued, check_role, checked_duration, checked_policies, joined_tags};
+use crate::clock::Timestamp;
+use crate::ctx::{Caller, Ctx, WebIdentity};
+use crate::error::{Error, Reason, Result};
+use crate::gate::RoleAddress;
+use crate::identity::issuers::{Issuers, Provider};
+use crate::identity::{self, Claims, Directory, Kind, jwt};
+use crate::names::{AccountId, Issuer, PrincipalName, SessionName, SessionTag};
+use crate::ops::Op;
+use crate::secret::Secret;
+use sha2::Digest as _;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Logins that are remembered: some kilobytes each.
+const LOGINS_MAX: usize = 4_096;
+/// Characters of an issuer that nobody knows which are told.
+const ISSUER_SHOWN: usize = 80;
+
+/// Which role to take with an identity token, under which constraints.
+#[derive(Clone, Debug)]
+pub struct AssumeRoleWithWebIdentity {
+    /// The role.
+    pub role: PrincipalName,
+    /// The session's name.
+    pub session_name: SessionName,
+    /// The token, a signed JWT.
+    pub token: Secret<String>,
+    /// How long; an hour unless set.
+    pub duration: Option<Duration>,
+    /// Session policies.
+    pub policies: Vec<String>,
+}
+
+/// A session that was given for an identity token.
+pub struct Federated {
+    /// The session.
+    pub issued: Issued,
+    /// Whose token it was.
+    pub identity: Arc<WebIdentity>,
+}
+
+/// A token that was believed.
+struct Believed {
+    identity: WebIdentity,
+    tags: Vec<SessionTag>,
+    source_identity: Option<SessionName>,
+    /// When the token ends.
+    expires_at: Timestamp,
+}
+
+/// What identity tokens proved that are shown as passwords, by the hash of role and token.
+#[derive(Default)]
+pub(super) struct Logins(Mutex<HashMap<[u8; 32], Login>>);
+
+#[derive(Clone)]
+struct Login {
+    claims: Claims,
+    until: Timestamp,
+}
+
+impl Logins {
+    fn get(&self, key: &[u8; 32], now: Timestamp) -> Option<Claims> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key).filter(|login| login.until > now).map(|login| login.claims.clone())
+    }
+
+    /// Remembers one more; when there is no room, those that ended are forgotten, and if none has, all are: whoever shows
+    /// a token again proves itself again.
+    fn put(&self, key: [u8; 32], login: Login, now: Timestamp) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= LOGINS_MAX {
+            all.retain(|_, login| login.until > now);
+        }
+        if all.len() >= LOGINS_MAX {
+            all.clear();
+        }
+        all.insert(key, login);
+    }
+}
+
+impl App {
+    /// Has the keys of issuers come from there.
+    pub fn issuers_from(&self, issuers: Arc<dyn Issuers>) {
+        // A second call is a defect of the composition root, and the first stays.
+        let _ = self.issuers.set(issuers);
+    }
+
+    /// Takes a session of a role with an identity token of an issuer that the role's account trusts.
+    ///
+    /// # Errors
+    /// When the token is not believed, the role's trust policy does not let its bearer in, or a constraint is malformed.
+    pub async fn assume_role_with_web_identity(
+        &self,
+        ctx: &Ctx,
+        request: AssumeRoleWithWebIdentity,
+    ) -> Result<Federated> {
+        self.meter.admit_address(ctx)?;
+        let (role, name) = (request.role.clone(), request.session_name.clone());
+        let believed = self.believe(role.account, request.token.expose(), ctx.now).await;
+        let believed = believed.inspect_err(|error| {
+            self.gate.unbelieved(ctx, Op::AssumeRoleWithWebIdentity, &claimed(request.token.expose()), error);
+        })?;
+        let (duration, policies) = (checked_duration(request.duration, false)?, checked_policies(&request.policies)?);
+        self.federate(ctx, role, name, believed, duration, policies).await
+    }
+
+    /// The caller who shows an identity token as its password, and the role it wants as its user name.
+    ///
+    /// # Errors
+    /// As [`App::assume_role_with_web_identity`].
+    pub(super) async fn log_in(&self, ctx: &Ctx, role: &PrincipalName, token: &Secret<String>) -> Result<Caller> {
+        let key: [u8; 32] = sha2::Sha256::digest(format!("{}\0{}", role.arn(), token.expose())).into();
+        if let Some(claims) = self.logins.get(&key, ctx.now) {
+            return match self.stand(&claims).await? {
+                true => Ok(claims.into_caller()),
+                false => Err(identity::Error::InvalidClientTokenId.into()),
+            };
+        }
+        let believed = self.believe(role.account, token.expose(), ctx.now).await?;
+        let name = name_of(&believed.identity.subject);
+        let (duration, until) = (checked_duration(None, false)?, believed.expires_at);
+        let Federated { issued, .. } = self.federate(ctx, role.clone(), name, believed, duration, None).await?;
+        let Some(session) = issued.principal.session else {
+            return Err(Error::internal("a session of a role without a session"));
+        };
+        let unique_id = issued.principal.unique_id.clone();
+        let until = until.min(session.expires_at);
+        let claims = Claims { kind: Kind::Registry, principal: role.clone(), unique_id, session };
+        self.logins.put(key, Login { claims: claims.clone(), until }, ctx.now);
+        Ok(claims.into_caller())
+    }
+
+    async fn federate(
+        &self,
+        ctx: &Ctx,
+        role: PrincipalName,
+        session_name: SessionName,
+        believed: Believed,
+        duration: Duration,
+        policies: Option<Vec<Arc<str>>>,
+    ) -> Result<Federated> {
+        check_role(&role)?;
+        let identity = Arc::new(believed.identity);
+        let source_identity: Option<Arc<str>> = believed.source_identity.map(|name| name.as_str().into());
+        let bounds = Bounds {
+            duration,
+            policies,
+            tags: joined_tags(Vec::new(), &believed.tags)?,
+            source_identity: source_identity.clone(),
+            provider: Some(identity.provider().as_str().into()),
+        };
+        let tags = believed.tags;
+        let address = RoleAddress { role, session_name, external_id: None, tags, source_identity };
+        let ctx = Ctx { caller: Caller::WebIdentity(identity.clone()), ..ctx.clone() };
+        let issued = self.take(&ctx, Op::AssumeRoleWithWebIdentity, address, bounds).await?;
+        Ok(Federated { issued, identity })
+    }
+
+    /// Who the bearer of a token is, if its issuer is trusted by the account and the token is the issuer's.
+    async fn believe(&self, account: AccountId, text: &str, now: Timestamp) -> Result<Believed> {
+        let unverified = jwt::Unverified::parse(text)?;
+        let named = unverified.issuer()?;
+        let trusted = match Issuer::parse(named) {
+            Ok(issuer) => self.store.snapshot().await?.tx().oidc_provider(account, &issuer).await?,
+            Err(_) => None,
+        };
+        let Some(row) = trusted else {
+            let issuer = named.chars().take(ISSUER_SHOWN).collect();
+            return Err(identity::Error::ProviderUnknown { issuer }.into());
+        };
+        let issuers = self
+            .issuers
+            .get()
+            .ok_or_else(|| Error::new(Reason::Unavailable, "this server has no way to ask issuers for their keys"))?;
+        let provider = Provider { issuer: row.issuer.clone(), ca_pem: row.ca_pem.map(Arc::from) };
+        let key = issuers.key(&provider, unverified.key_id()).await?;
+        let key = key.ok_or(identity::Error::InvalidIdentityToken { what: "its issuer has no key of its kid" })?;
+        let claims = unverified.verify(&key)?;
+        let audience = claims.check(&row.client_ids, now)?;
+        Ok(Believed {
+            tags: claims.session_tags()?,
+            source_identity: claims.source_identity()?,
+            expires_at: claims.expires_at()?,
+            identity: WebIdentity {
+                account,
+                issuer: row.issuer,
+                subject: claims.subject()?.to_owned(),
+                audience,
+                claims: claims.plain(),
+            },
+        })
+    }
+}
+
+/// How the audit names the bearer of a token that was not believed: by the issuer it claims, if that can be one.
+fn claimed(token: &str) -> String {
+    let issuer = jwt::Unverified::parse(token).ok().and_then(|token| Issuer::parse(token.issuer().ok()?).ok());
+    issuer.map_or_else(|| "unproven".to_owned(), |issuer| format!("unproven:{}", issuer.id()))
+}
+
+/// A session's name out of the bearer's: what no such name has becomes a dash.
+fn name_of(subject: &str) -> SessionName {
+    let fits = |c: &char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(*c);
+    let name: String = subject.chars().map(|c| if fits(&c) { c } else { '-' }).take(64).collect();
+    SessionName::parse(&name).unwrap_or_else(|_| SessionName::parse("web-identity").expect("a name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of;
+
+    #[test]
+    fn a_session_is_named_after_the_bearer() {
+        let named = |subject: &str| name_of(subject).to_string();
+        assert_eq!(named("repo:acme/app:ref:refs/heads/main"), "repo-acme-app-ref-refs-heads-main");
+        assert_eq!(named("a"), "web-identity");
+        assert_eq!(named(&"\u{e9}".repeat(100)), "-".repeat(64));
+    }
+}
