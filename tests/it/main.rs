@@ -16,6 +16,7 @@ mod bucket;
 mod canaries;
 mod certificates;
 mod conformance_kms;
+mod cves;
 mod damage;
 mod dry_runs;
 mod faults;
