@@ -21,6 +21,7 @@ pub mod registries;
 pub mod repair;
 pub mod replication;
 pub mod repositories;
+pub mod revocations;
 pub mod scrub;
 pub mod sessions;
 pub mod storage;

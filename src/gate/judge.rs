@@ -13,7 +13,7 @@ use crate::authz::policy::{Document, Kind};
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, replication_role};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Arn, PrincipalKind};
+use crate::names::{AccountId, Arn, PrincipalKind, Uid};
 use crate::ops::{Class, Kind as On, Op};
 use crate::store::registries::StoredPolicy;
 use crate::store::{Tx, repositories::RepositoryRow};
@@ -161,7 +161,7 @@ impl Judge {
                 }
             }
         }
-        judge.load_resource(documents, tx, ctx.now, target).await?;
+        judge.load_resource(documents, tx, ctx, target).await?;
         judge.load_replica(documents, tx, ctx, target).await?;
         let wants_tags = judge.documents().any(|document| document.mentions("ecr:ImageTag"));
         judge.wants_tags = wants_tags;
@@ -210,7 +210,7 @@ impl Judge {
         &mut self,
         documents: &Documents,
         tx: &mut Tx<'_>,
-        now: Timestamp,
+        ctx: &Ctx,
         target: &Target,
     ) -> Result<()> {
         if let Some((repository, _)) = &target.repository {
@@ -226,8 +226,11 @@ impl Judge {
             let policy = tx.registry(account).await?.and_then(|registry| registry.policy);
             self.add(documents, "registry policy", Kind::Resource, policy)?;
             if let Some((repository, _)) = &target.repository {
-                for grant in tx.grants_in_force(account, now).await? {
+                for grant in tx.grants_in_force(account, ctx.now).await? {
                     let policy = grants::compile(&grant, repository);
+                    if policy.is_none() || is_cut_off(tx, ctx, account, grant.id).await? {
+                        continue;
+                    }
                     self.add(documents, &format!("grant {}", grant.id), Kind::Resource, policy)?;
                 }
             }
@@ -391,6 +394,13 @@ async fn check_alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp) -> 
         }
     }
     Ok(())
+}
+
+/// Whether a grant gives the caller's session nothing any more: sessions of its age were cut off from it.
+async fn is_cut_off(tx: &mut Tx<'_>, ctx: &Ctx, account: AccountId, grant: Uid) -> Result<bool> {
+    let Caller::Principal(principal) = &ctx.caller else { return Ok(false) };
+    let Some(session) = &principal.session else { return Ok(false) };
+    Ok(tx.is_grant_cut(account, grant, session.issued_at).await?)
 }
 
 fn invalid_token() -> Error {

@@ -39,6 +39,7 @@ mod public;
 mod push_pull;
 mod refusals;
 mod replication;
+mod revocations;
 mod scrub;
 mod sessions;
 mod sha512;

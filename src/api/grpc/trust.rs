@@ -4,9 +4,10 @@ use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::clock::Timestamp;
+use crate::domain::revocations::Of;
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Result};
-use crate::names::{Arn, PrincipalName, SessionName, SessionTag, Uid};
+use crate::names::{AccountId, Arn, PrincipalName, SessionName, SessionTag, Uid};
 use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
@@ -97,6 +98,37 @@ impl TrustService for Services {
         })
         .await
     }
+
+    async fn revoke_sessions(
+        &self,
+        request: Request<pb::RevokeSessionsRequest>,
+    ) -> Result<Response<pb::RevokeSessionsResponse>, Status> {
+        self.known(Op::RevokeSessions, request, async |ctx, message: pb::RevokeSessionsRequest| {
+            let account = names::account(&message.parent).of("parent")?;
+            let of = revoked(message.of.as_ref(), account)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let before = self.app.revoke_sessions(&ctx, account, of).await?;
+            Ok(pb::RevokeSessionsResponse { before_time: Some(names::time(before)) })
+        })
+        .await
+    }
+}
+
+/// What is to end, which must be the account's.
+fn revoked(of: Option<&pb::revoke_sessions_request::Of>, account: AccountId) -> Result<Of> {
+    use pb::revoke_sessions_request::Of as Asked;
+    let (field, owner, of) = match of {
+        Some(Asked::Principal(name)) => {
+            let name = names::principal(name).of("principal")?;
+            ("principal", name.account, Of::Principal(name))
+        }
+        Some(Asked::Grant(name)) => {
+            let (owner, id) = names::numbered(name, "grants").of("grant")?;
+            ("grant", owner, Of::Grant(id))
+        }
+        None => return Err(Error::invalid("of", "principal or grant")),
+    };
+    if owner == account { Ok(of) } else { Err(Error::invalid(field, format!("must be of account {account}"))) }
 }
 
 /// Where a page of sessions begins.

@@ -136,7 +136,8 @@ async fn cve_2025_11621_cve_2025_59048_a_role_is_its_account_and_its_id_and_neve
     let user = user(&region, "prod", "runner", &allow(PULL, "*")).await;
     assert_eq!(pull(&user).await, 403, "a user of the role's name");
     // No principal is a pattern, so no name matches by itself.
-    for pattern in [format!("arn:aws:iam::*:role/runner"), format!("arn:aws:iam::{prod}:role/*"), "runner".to_owned()] {
+    for pattern in ["arn:aws:iam::*:role/runner".to_owned(), format!("arn:aws:iam::{prod}:role/*"), "runner".to_owned()]
+    {
         let policy = serde_json::json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow",
             "Principal": {"AWS": pattern}, "Action": "ecr:BatchGetImage"}});
         let refused = region.app().set_repository_policy(&admin, &address, &policy.to_string(), false).await;
@@ -503,7 +504,7 @@ async fn ghsa_7qjx_an_exchanged_token_is_judged_by_the_whole_policy() {
     assert_eq!(http().await, (403, 403));
 }
 
-/// A ClientHello of a version before 1.3, which is read by its own version number.
+/// A `ClientHello` of a version before 1.3, which is read by its own version number.
 fn client_hello(minor: u8) -> Vec<u8> {
     let mut body = vec![3, minor];
     body.extend([7; 32]);

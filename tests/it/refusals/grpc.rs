@@ -159,6 +159,11 @@ fn trust_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     let role_arn = format!("arn:aws:iam::{}:role/builder", things.dev);
     let assume = trusting::AssumeRoleRequest { role_arn, session_name: "day".into(), ..Default::default() };
     let revoke = trusting::RevokeSessionRequest { name: things.session.clone(), ..Default::default() };
+    let all = trusting::RevokeSessionsRequest {
+        parent: parent.to_owned(),
+        of: Some(trusting::revoke_sessions_request::Of::Principal(format!("{parent}/roles/victim"))),
+        ..Default::default()
+    };
     let sessions = trusting::ListSessionsRequest { parent: parent.to_owned(), ..Default::default() };
     let who = call("trust.v1.TrustService/GetCallerIdentity", &trusting::GetCallerIdentityRequest {});
     let password = call("trust.v1.TrustService/GetAuthorizationToken", &trusting::GetAuthorizationTokenRequest {});
@@ -168,6 +173,7 @@ fn trust_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
         call("trust.v1.TrustService/AssumeRole", &assume),
         call("trust.v1.TrustService/ListSessions", &sessions),
         call("trust.v1.TrustService/RevokeSession", &revoke),
+        call("trust.v1.TrustService/RevokeSessions", &all),
     ]
 }
 
