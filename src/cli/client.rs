@@ -183,7 +183,7 @@ impl Client {
     /// # Errors
     /// What the server says.
     pub async fn password(&self) -> Result<String> {
-        Ok(self.trust().get_authorization_token(GetAuthorizationTokenRequest {}).await?.into_inner().password)
+        Ok(self.trust().get_authorization_token(GetAuthorizationTokenRequest::default()).await?.into_inner().password)
     }
 }
 

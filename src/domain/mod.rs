@@ -14,6 +14,7 @@ pub mod keyring;
 pub mod lists;
 pub mod locks;
 pub mod manifest;
+pub mod narrowing;
 pub mod policies;
 pub mod quarantine;
 pub mod rates;

@@ -174,6 +174,7 @@ impl App {
             expires_at: ctx.now.plus(duration),
             policies,
             scope: None,
+            bounds: Vec::new(),
             source_identity,
             tags,
         };

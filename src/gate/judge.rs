@@ -3,8 +3,8 @@
 //! Identity policies come from the directory, constraints from the caller's token, resource policies from the
 //! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents, by their text.
 
-use super::grants;
 use super::resource::{Object, Target, unidentified};
+use super::{bounds, grants};
 use crate::authz::context::Context;
 use crate::authz::eval::{self, Attached, Decision, Outcome, Policies, Request};
 use crate::authz::explain;
@@ -186,6 +186,11 @@ impl Judge {
                 .map(|text| Ok(("session".to_owned(), documents.parse(Kind::Session, text)?)))
                 .collect::<Result<_>>()?;
             self.session = Some(parsed);
+        }
+        for bound in session.iter().flat_map(|session| &session.bounds) {
+            let everything = documents.parse(Kind::Session, bounds::EVERYTHING)?;
+            let policies = self.session.get_or_insert_with(|| vec![("token".to_owned(), everything)]);
+            policies.push(("token".to_owned(), documents.parse(Kind::Session, &bounds::compile(bound))?));
         }
         let (arn, unique_id) = (principal.name.arn().to_string(), principal.unique_id.to_string());
         let account = principal.name.account;

@@ -30,6 +30,7 @@ mod isolation;
 mod keys;
 mod kills;
 mod locks;
+mod narrowing;
 mod oci_conformance;
 mod oci_profiles;
 mod operations;

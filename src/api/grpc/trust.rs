@@ -4,10 +4,11 @@ use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::clock::Timestamp;
+use crate::ctx::Bound;
 use crate::domain::revocations::Of;
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Result};
-use crate::names::{AccountId, Arn, PrincipalName, SessionName, SessionTag, Uid};
+use crate::names::{AccountId, Arn, Network, PrincipalName, SessionName, SessionTag, TagPattern, Uid};
 use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
@@ -60,8 +61,9 @@ impl TrustService for Services {
         &self,
         request: Request<pb::GetAuthorizationTokenRequest>,
     ) -> Result<Response<pb::GetAuthorizationTokenResponse>, Status> {
-        self.known(Op::GetAuthorizationToken, request, async |ctx, _| {
-            let token = self.app.authorization_token(&ctx).await?;
+        self.known(Op::GetAuthorizationToken, request, async |ctx, message: pb::GetAuthorizationTokenRequest| {
+            let ttl = message.duration.as_ref().map(names::seconds).transpose().of("duration")?;
+            let token = self.app.narrowed_token(&ctx, bound(&message)?, ttl.map(Duration::from_secs)).await?;
             Ok(pb::GetAuthorizationTokenResponse {
                 username: "AWS".to_owned(),
                 password: token.text.expose().clone(),
@@ -112,6 +114,33 @@ impl TrustService for Services {
         })
         .await
     }
+}
+
+/// What a password is to be good for; `None` when nothing is asked for.
+fn bound(message: &pb::GetAuthorizationTokenRequest) -> Result<Option<Bound>> {
+    use pb::get_authorization_token_request::Action;
+    let pb::GetAuthorizationTokenRequest { repositories, tags, actions, source_cidrs, duration: _ } = message;
+    if [repositories, tags, source_cidrs].iter().all(|list| list.is_empty()) && actions.is_empty() {
+        return Ok(None);
+    }
+    let mut bound = Bound {
+        repositories: repositories.iter().map(|name| names::pattern(name)).collect::<Result<_>>().of("repositories")?,
+        tags: tags.iter().map(|text| TagPattern::parse(text)).collect::<Result<_, _>>().of("tags")?,
+        sources: source_cidrs.iter().map(|text| Network::parse(text)).collect::<Result<_, _>>().of("source_cidrs")?,
+        ..Bound::default()
+    };
+    for action in actions {
+        match Action::try_from(*action) {
+            Ok(Action::Pull) => bound.pull = true,
+            Ok(Action::Push) => bound.push = true,
+            Ok(Action::Delete) => bound.delete = true,
+            Ok(Action::Unspecified) | Err(_) => return Err(Error::invalid("actions", "PULL, PUSH or DELETE")),
+        }
+    }
+    if actions.is_empty() {
+        (bound.pull, bound.push, bound.delete) = (true, true, true);
+    }
+    Ok(Some(bound))
 }
 
 /// What is to end, which must be the account's.

@@ -166,7 +166,8 @@ fn trust_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     };
     let sessions = trusting::ListSessionsRequest { parent: parent.to_owned(), ..Default::default() };
     let who = call("trust.v1.TrustService/GetCallerIdentity", &trusting::GetCallerIdentityRequest {});
-    let password = call("trust.v1.TrustService/GetAuthorizationToken", &trusting::GetAuthorizationTokenRequest {});
+    let password =
+        call("trust.v1.TrustService/GetAuthorizationToken", &trusting::GetAuthorizationTokenRequest::default());
     vec![
         who,
         password,
@@ -395,9 +396,9 @@ pub(super) async fn section() -> Section {
         word(&raw.call(&format!("/transship.{method}"), shown.bearer.as_deref(), message).await)
     })
     .await;
-    // The registry's password is for another door.
+    // The registry's password is for another door, but to be made into a narrower one.
     let (password, before) = (region.password("dev").await, tenants::books(&region));
-    for call in &calls {
+    for call in calls.iter().filter(|call| !call.method.ends_with("/GetAuthorizationToken")) {
         let status = raw.call(&format!("/transship.{}", call.method), Some(&password), &call.message).await;
         assert_eq!(status.code(), Code::Unauthenticated, "a registry password: {}: {status:?}", call.method);
     }
