@@ -58,6 +58,8 @@ pub struct Settings {
     pub link_lease: Duration,
     /// How long an object that nothing links is kept for those who are reading it.
     pub collect_grace: Duration,
+    /// How long sessions are honoured while nothing is heard of home; `None` is for ever.
+    pub directory_staleness_max: Option<Duration>,
     /// How many requests a second a caller may make.
     pub rates: rates::Rates,
     /// How often stored objects are read again, and how fast.
@@ -97,6 +99,7 @@ pub struct App {
     pub(crate) tokens: RwLock<Option<Arc<TokenKeys>>>,
     pub(crate) proofs: ReplayCache,
     meter: rates::Meter,
+    pub(crate) home_heard: follow::Heard,
     pub(crate) faults: replication::Faults,
     /// Held by the run of the collector.
     pub(crate) sweeping: tokio::sync::Mutex<()>,
@@ -131,6 +134,7 @@ impl App {
             clock,
             meter: rates::Meter::new(settings.rates),
             settings,
+            home_heard: follow::Heard::default(),
             tokens: RwLock::default(),
             proofs: ReplayCache::default(),
             faults: replication::Faults::default(),

@@ -50,6 +50,7 @@ impl identity::Directory for App {
     }
 
     async fn stand(&self, claims: &Claims) -> Result<bool> {
+        self.check_freshness()?;
         let Session { id, issued_at, .. } = &claims.session;
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();

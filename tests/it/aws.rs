@@ -39,13 +39,18 @@ impl Call {
 
     /// Sends it as somebody, signed at a moment, or as nobody.
     pub async fn send(&self, base: &str, now: Timestamp, key: Option<&Key>) -> Answer {
+        self.send_in(base, "us-east-1", now, key).await
+    }
+
+    /// The same to a region of another name.
+    pub async fn send_in(&self, base: &str, region: &str, now: Timestamp, key: Option<&Key>) -> Answer {
         let host = base.strip_prefix("http://").unwrap();
         let mut sent: HeaderMap = HeaderMap::new();
         for (name, value) in self.headers(host) {
             sent.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap());
         }
         if let Some(key) = key {
-            let (uri, name): (Uri, _) = ("/".parse().unwrap(), RegionName::parse("us-east-1").unwrap());
+            let (uri, name): (Uri, _) = ("/".parse().unwrap(), RegionName::parse(region).unwrap());
             let payload = sha256(self.body.as_bytes());
             let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload };
             let target = Target { region: &name, service: self.service };
