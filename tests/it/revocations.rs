@@ -209,3 +209,41 @@ async fn what_is_to_end_is_one_thing_and_must_be_there() {
         assert_eq!(command(&region, "dev", arguments).await.status.code(), Some(2), "{arguments:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_of_a_region_refuses_at_once_and_the_other_region_within_five_seconds() {
+    let Some(bucket) = crate::bucket::bucket() else { return };
+    let Some(url) = crate::push_pull::database().await else {
+        return println!("SKIPPED: TRANSSHIP_TEST_POSTGRES names no server");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("url");
+    std::fs::write(&secret, url).unwrap();
+    let first = format!(
+        "[store]\nkind = \"postgres\"\nurl = \"file:{}\"\n{}",
+        secret.display(),
+        crate::bucket::section(&bucket)
+    );
+    let organization = Organization::with_nodes(&["us-east-1", "eu-west-1"], &first, 3).await;
+    let [one, other, two, three] = &organization.regions[..] else { panic!("two regions, one of three nodes") };
+    let role = runner(one, "runner").await;
+    eventually("the role in the other region", async || other.app().unique_id(&role).await.unwrap()).await;
+    let prod = one.account("prod");
+    for by in [two, other] {
+        let token = session(one, &role).await;
+        for node in [one, two, three, other] {
+            assert_eq!(status(node, &token, "/v2/").await, 200);
+        }
+        let began = Instant::now();
+        by.app().revoke_sessions(&by.admin("prod").await, prod, Of::Principal(role.clone())).await.unwrap();
+        if by.base != other.base {
+            for node in [one, two, three] {
+                assert_eq!(status(node, &token, "/v2/").await, 401, "the nodes share what they know");
+            }
+        }
+        for node in [one, two, three, other] {
+            eventually("the refusal", async || (status(node, &token, "/v2/").await == 401).then_some(())).await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}
