@@ -3,9 +3,8 @@
 //! A [`File`] is text as its author wrote it; [`Settings`] are parsed names, addresses and durations. All problems are
 //! reported together, each with its key and what is accepted.
 
-use crate::names::{Profile, Region, RoleArn, SessionName, Uid};
+use crate::names::{Network, Profile, Region, RoleArn, SessionName, Uid};
 use crate::secret::Secret;
-use ipnet::IpNet;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +17,8 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
 const DEFAULT_REGION: &str = "us-east-1";
 /// How long an upload without progress is kept.
 const DEFAULT_UPLOAD_TTL_SECS: u64 = 24 * 3_600;
+/// How long a region that hears nothing of home honours sessions: who was removed meanwhile is let in no longer than so.
+const DEFAULT_DIRECTORY_STALENESS_MAX_SECS: u64 = 3_600;
 /// How long a blob may stay without a manifest: a client pushes blobs first and the manifest within a day.
 const DEFAULT_LINK_LEASE_SECS: u64 = 24 * 3_600;
 /// How long an object that nothing links is kept for those who are reading it: a pull of many gigabytes ends in an hour.
@@ -186,6 +187,7 @@ struct LimitsFile {
     address_burst: Option<u32>,
     principal_rate: Option<u32>,
     principal_burst: Option<u32>,
+    directory_staleness_max_secs: Option<u64>,
     scrub_period_secs: Option<u64>,
     scrub_bytes_per_sec: Option<u64>,
 }
@@ -323,7 +325,7 @@ pub struct Settings {
     /// The other regions' peer addresses.
     pub peers: BTreeMap<Region, String>,
     /// Networks inside in which issuers of identity tokens may be asked for their keys; the internet always is.
-    pub private_networks: Vec<IpNet>,
+    pub private_networks: Vec<Network>,
     /// How long an upload without progress is kept.
     pub upload_ttl: Duration,
     /// How long a blob may stay without a manifest.
@@ -334,6 +336,8 @@ pub struct Settings {
     pub address_rate: Rate,
     /// Of one user or role.
     pub principal_rate: Rate,
+    /// How long sessions are honoured by a region that hears nothing of home; nothing is for ever.
+    pub directory_staleness_max: Option<Duration>,
     /// How often the sweeper looks.
     pub sweep: Duration,
     /// How long after it was hashed a stored object is read again.
@@ -427,6 +431,10 @@ impl Settings {
             collect_grace: Duration::from_secs(file.limits.collect_grace_secs.unwrap_or(DEFAULT_COLLECT_GRACE_SECS)),
             address_rate: ADDRESS_RATE.chosen(file.limits.address_rate, file.limits.address_burst),
             principal_rate: PRINCIPAL_RATE.chosen(file.limits.principal_rate, file.limits.principal_burst),
+            directory_staleness_max: match file.limits.directory_staleness_max_secs {
+                Some(0) => None,
+                secs => Some(Duration::from_secs(secs.unwrap_or(DEFAULT_DIRECTORY_STALENESS_MAX_SECS))),
+            },
             sweep: Duration::from_secs(file.limits.sweep_secs.unwrap_or(DEFAULT_SWEEP_SECS).max(1)),
             scrub_period: Duration::from_secs(
                 file.limits.scrub_period_secs.unwrap_or(DEFAULT_SCRUB_PERIOD_SECS).max(1),
@@ -488,9 +496,8 @@ impl Problems {
         self.keep(key, parsed).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
-    fn networks(&mut self, key: &str, texts: &[String]) -> Vec<IpNet> {
-        let parse = |text: &String| text.parse::<IpNet>().map_err(|_| format!("{text:?} is not <address>/<bits>"));
-        texts.iter().filter_map(|text| self.keep(key, parse(text))).collect()
+    fn networks(&mut self, key: &str, texts: &[String]) -> Vec<Network> {
+        texts.iter().filter_map(|text| self.keep(key, Network::parse(text))).collect()
     }
 
     fn aws_kms(&mut self, file: AwsFile) -> Kms {

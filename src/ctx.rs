@@ -2,7 +2,8 @@
 
 use crate::clock::Timestamp;
 use crate::names::{
-    AccountId, Arn, Issuer, PrincipalKind, PrincipalName, Region, RepositoryName, SessionName, SessionTag, Uid,
+    AccountId, Arn, Issuer, Network, PrincipalKind, PrincipalName, Region, RepositoryName, RepositoryPattern,
+    SessionName, SessionTag, TagPattern, Uid,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -111,12 +112,31 @@ pub struct Session {
     pub policies: Option<Vec<Arc<str>>>,
     /// An upper bound on repositories and actions, as a registry token's scope; `None` is no bound.
     pub scope: Option<Vec<Scope>>,
+    /// What a registry token was asked to be good for, and what each token was that it was made from; each must hold.
+    pub bounds: Vec<Arc<Bound>>,
     /// The source identity set along the chain.
     pub source_identity: Option<Arc<str>>,
     /// Its tags, those it inherited included; each key once.
     pub tags: Vec<SessionTag>,
     /// The provider for whose token it was given, if it was; kept along the chain.
     pub provider: Option<Arc<str>>,
+}
+
+/// What a registry token is good for at most. A list that is empty bounds nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// The repositories, each of a registry.
+    pub repositories: Vec<(AccountId, RepositoryPattern)>,
+    /// The tags that reach what is read, and those that may be set or removed.
+    pub tags: Vec<TagPattern>,
+    /// May read.
+    pub pull: bool,
+    /// May write, and ask whether a blob is there.
+    pub push: bool,
+    /// May delete.
+    pub delete: bool,
+    /// Where it may be used from.
+    pub sources: Vec<Network>,
 }
 
 /// One entry of a registry token's scope.

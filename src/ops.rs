@@ -226,4 +226,6 @@ operations! {
     ListSessions "transship:ListSessions" Read Principal "0.1";
     /// End a session everywhere.
     RevokeSession "transship:RevokeSession" Write Principal "0.1";
+    /// End everywhere what sessions issued before now have of a principal or by a grant.
+    RevokeSessions "transship:RevokeSession" Write Principal "0.2";
 }

@@ -169,6 +169,7 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
         upload_ttl: settings.upload_ttl,
         link_lease: settings.link_lease,
         collect_grace: settings.collect_grace,
+        directory_staleness_max: settings.directory_staleness_max,
         rates: Rates { address: rate(settings.address_rate), principal: rate(settings.principal_rate) },
         scrub: domain::Scrub { period: settings.scrub_period, bytes_per_sec: settings.scrub_bytes_per_sec },
         endpoint: settings.endpoint.clone(),

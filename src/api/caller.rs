@@ -37,7 +37,8 @@ pub(super) async fn of_registry(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMa
 
 /// The caller of an operation over gRPC, where there is always one.
 pub(super) async fn of_call(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -> Result<Caller> {
-    match app.identify(ctx, op, identity::bearer_token(headers), Kind::ON_GRPC).await? {
+    let kinds = if op == Op::GetAuthorizationToken { Kind::FOR_PASSWORD } else { Kind::ON_GRPC };
+    match app.identify(ctx, op, identity::bearer_token(headers), kinds).await? {
         Caller::Anonymous => {
             Err(app.unidentified(ctx, op, "this call needs `authorization: Bearer <token>`; ExchangeToken gives one"))
         }

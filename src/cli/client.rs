@@ -230,7 +230,7 @@ impl Client {
     /// # Errors
     /// What the server says.
     pub async fn password_until(&self) -> Result<(String, Timestamp)> {
-        let given = self.trust().get_authorization_token(GetAuthorizationTokenRequest {}).await?.into_inner();
+        let given = self.trust().get_authorization_token(GetAuthorizationTokenRequest::default()).await?.into_inner();
         let until = given.expire_time.map_or(0, |until| until.seconds);
         Ok((given.password, Timestamp::from_secs(until)))
     }

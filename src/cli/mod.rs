@@ -25,6 +25,7 @@ mod repository;
 pub mod serve;
 mod session;
 mod storage;
+mod token;
 
 use clap::{Parser, Subcommand};
 use client::{Client, Proof};
@@ -128,7 +129,7 @@ enum Command {
     /// Says what the server would answer a principal, and why.
     Explain(access::Explain),
     /// Prints a registry password for the credentials in the environment; the user name is AWS.
-    Token,
+    Token(token::Token),
     /// Stores a registry password where docker and podman look.
     Login,
     /// Answers the kubelet which password pulls an image.
@@ -233,7 +234,7 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::Session(command) => command.run(&session).await?,
         Command::Whoami => access::whoami(&session).await?,
         Command::Explain(command) => command.run(&session).await?,
-        Command::Token => output::line(session.client.password().await?),
+        Command::Token(command) => command.run(&session).await?,
         Command::Login => docker::login(&session).await?,
         Command::Serve(_)
         | Command::Dev(_)

@@ -67,6 +67,7 @@ impl App {
                 expires_at: now.plus(Duration::from_secs(60)),
                 policies: None,
                 scope: None,
+                bounds: Vec::new(),
                 source_identity: None,
                 tags: Vec::new(),
                 provider: None,

@@ -167,6 +167,8 @@ impl App {
 
     /// Who the bearer of a token is, if its issuer is trusted by the account and the token is the issuer's.
     async fn believe(&self, account: AccountId, text: &str, now: Timestamp) -> Result<Believed> {
+        // Which issuers and roles are trusted is home's word, as much as which sessions have ended.
+        self.check_freshness()?;
         let unverified = jwt::Unverified::parse(text)?;
         let named = unverified.issuer()?;
         let trusted = match Issuer::parse(named) {

@@ -6,7 +6,7 @@
 use super::App;
 use super::directory::{ACCESS_KEY, TOKEN_KEY};
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Region, Uid};
 use crate::secret::Secret;
 use crate::store::directory::{AccessKeyRow, Account, Organization, Policy, PrincipalRow, TokenKeyRow};
@@ -14,7 +14,8 @@ use crate::store::oidc_providers::{OidcProviderRow, oidc_provider_of};
 use crate::store::sessions::Revocation;
 use crate::store::streams::{self, Change};
 use crate::store::{Apply, Done, Tx};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Entries of one message.
 const BATCH: u32 = 200;
@@ -73,6 +74,10 @@ pub struct News {
     /// The head of the stream.
     pub head: i64,
 }
+
+/// When a region last heard of home; nothing where home is not followed.
+#[derive(Default)]
+pub(crate) struct Heard(Mutex<Option<Timestamp>>);
 
 struct Learn {
     stream: String,
@@ -139,6 +144,31 @@ async fn learn(tx: &mut Tx<'_>, entry: &Entry, now: Timestamp) -> Result<()> {
 }
 
 impl App {
+    /// Notes that home was heard of, or that listening to it begins.
+    pub fn hear_of_home(&self) {
+        *self.home_heard.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+    }
+
+    /// How long nothing was heard of home; nothing at home itself.
+    #[must_use]
+    pub fn directory_staleness(&self) -> Duration {
+        let heard = *self.home_heard.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.map_or(Duration::ZERO, |heard| self.clock.now().since(heard))
+    }
+
+    /// Refuses to honour sessions of which home may have said long ago that they have ended (decision 15).
+    pub(super) fn check_freshness(&self) -> Result<()> {
+        let (stale, most) = (self.directory_staleness(), self.settings.directory_staleness_max);
+        if most.is_none_or(|most| stale <= most) {
+            return Ok(());
+        }
+        let text = format!(
+            "this region has heard nothing of the home region for {} s, and honours no session until it does",
+            stale.as_secs()
+        );
+        Err(Error::new(Reason::Unavailable, text).with("directory_staleness", stale.as_secs()))
+    }
+
     /// What comes after a cursor of one of this region's streams.
     ///
     /// # Errors

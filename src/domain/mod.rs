@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod lists;
 pub mod locks;
 pub mod manifest;
+pub mod narrowing;
 pub mod oidc_providers;
 pub mod policies;
 pub mod quarantine;
@@ -23,6 +24,7 @@ pub mod registries;
 pub mod repair;
 pub mod replication;
 pub mod repositories;
+pub mod revocations;
 pub mod scrub;
 pub mod sessions;
 pub mod storage;
@@ -59,6 +61,8 @@ pub struct Settings {
     pub link_lease: Duration,
     /// How long an object that nothing links is kept for those who are reading it.
     pub collect_grace: Duration,
+    /// How long sessions are honoured while nothing is heard of home; `None` is for ever.
+    pub directory_staleness_max: Option<Duration>,
     /// How many requests a second a caller may make.
     pub rates: rates::Rates,
     /// How often stored objects are read again, and how fast.
@@ -100,6 +104,7 @@ pub struct App {
     logins: federation::Logins,
     issuers: OnceLock<Arc<dyn Issuers>>,
     meter: rates::Meter,
+    pub(crate) home_heard: follow::Heard,
     pub(crate) faults: replication::Faults,
     /// Held by the run of the collector.
     pub(crate) sweeping: tokio::sync::Mutex<()>,
@@ -134,6 +139,7 @@ impl App {
             clock,
             meter: rates::Meter::new(settings.rates),
             settings,
+            home_heard: follow::Heard::default(),
             tokens: RwLock::default(),
             proofs: ReplayCache::default(),
             logins: federation::Logins::default(),

@@ -23,7 +23,7 @@ const SESSION_MIN: Duration = Duration::from_secs(900);
 const SESSION_DEFAULT: Duration = Duration::from_secs(3_600);
 /// The session of a user when no duration is asked for, and the longest.
 const SESSION_TOKEN_DEFAULT: Duration = Duration::from_secs(43_200);
-const SESSION_TOKEN_MAX: Duration = Duration::from_secs(129_600);
+pub(super) const SESSION_TOKEN_MAX: Duration = Duration::from_secs(129_600);
 /// The longest session that another session may take.
 const CHAINED_MAX: Duration = Duration::from_secs(3_600);
 /// Characters of one session policy.
@@ -132,7 +132,7 @@ impl Change for RevokeSession {
             let text = format!("account {} has no session {}", account.0, self.session);
             return Err(Error::new(Reason::NotFound, text).with("session", self.session));
         }
-        let longest = self.now.plus(Duration::from_secs(43_200));
+        let longest = self.now.plus(SESSION_TOKEN_MAX);
         let revocation = Revocation {
             id: self.revocation,
             cut: Cut::Session,
@@ -191,6 +191,7 @@ impl App {
             expires_at: ctx.now.plus(duration),
             policies,
             scope: None,
+            bounds: Vec::new(),
             source_identity,
             tags,
             provider,

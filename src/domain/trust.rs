@@ -7,7 +7,7 @@ use super::App;
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, Session};
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Identified, Registry};
+use crate::gate::Identified;
 use crate::identity::proof::{Expected, claimed_key};
 use crate::identity::sigv4::{self, Presented};
 use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, Shown, TokenKeys};
@@ -20,8 +20,6 @@ use std::time::Duration;
 
 /// How long a bearer token from a proof lasts.
 const BEARER_TTL: Duration = Duration::from_secs(3_600);
-/// How long a registry password lasts, as ECR's.
-const REGISTRY_TTL: Duration = Duration::from_secs(12 * 3_600);
 /// How long a scoped registry token lasts.
 const REGISTRY_TOKEN_TTL: Duration = Duration::from_secs(300);
 /// How the audit names somebody who showed what nobody believes.
@@ -52,6 +50,7 @@ impl identity::Directory for App {
     }
 
     async fn stand(&self, claims: &Claims) -> Result<bool> {
+        self.check_freshness()?;
         let Session { id, issued_at, .. } = &claims.session;
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();
@@ -174,16 +173,6 @@ impl App {
         Ok((token, principal))
     }
 
-    /// Turns the caller's identity into a registry password.
-    ///
-    /// # Errors
-    /// When no identity policy allows it.
-    pub async fn authorization_token(&self, ctx: &Ctx) -> Result<Token> {
-        let principal = caller(ctx)?;
-        self.gate.read::<Registry>(ctx, Op::GetAuthorizationToken, &principal.name.account).await?;
-        self.token_for(&principal, Kind::Registry, REGISTRY_TTL, ctx.now)
-    }
-
     /// A bearer token for the registry's HTTP surface, within a scope; nobody's says nothing, and opens what is public.
     ///
     /// # Errors
@@ -225,7 +214,7 @@ impl App {
         Ok(self.gate.read::<Identified>(ctx, op, &ctx.caller).await?.allowed().0.clone())
     }
 
-    fn token_for(&self, principal: &Principal, kind: Kind, ttl: Duration, now: Timestamp) -> Result<Token> {
+    pub(super) fn token_for(&self, principal: &Principal, kind: Kind, ttl: Duration, now: Timestamp) -> Result<Token> {
         let session = self.session_of(principal, ttl, now);
         let expires_at = session.expires_at;
         let claims =
@@ -245,6 +234,7 @@ impl App {
                 expires_at: end,
                 policies: None,
                 scope: None,
+                bounds: Vec::new(),
                 source_identity: None,
                 tags: Vec::new(),
                 provider: None,

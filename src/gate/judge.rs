@@ -3,8 +3,8 @@
 //! Identity policies come from the directory, constraints from the caller's token, resource policies from the
 //! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents, by their text.
 
-use super::grants;
 use super::resource::{Object, Target, unidentified};
+use super::{bounds, grants};
 use crate::authz::context::Context;
 use crate::authz::eval::{self, Attached, Decision, Outcome, Policies, Request};
 use crate::authz::explain;
@@ -13,7 +13,7 @@ use crate::authz::policy::{Document, Kind};
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Claim, Ctx, Principal, WebIdentity, replication_role};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Arn, PrincipalKind};
+use crate::names::{AccountId, Arn, PrincipalKind, Uid};
 use crate::ops::{Class, Kind as On, Op};
 use crate::store::registries::StoredPolicy;
 use crate::store::{Tx, repositories::RepositoryRow};
@@ -167,7 +167,7 @@ impl Judge {
                 }
             }
         }
-        judge.load_resource(documents, tx, ctx.now, target).await?;
+        judge.load_resource(documents, tx, ctx, target).await?;
         judge.load_replica(documents, tx, ctx, target).await?;
         let wants_tags = judge.documents().any(|document| document.mentions("ecr:ImageTag"));
         judge.wants_tags = wants_tags;
@@ -193,6 +193,11 @@ impl Judge {
                 .collect::<Result<_>>()?;
             self.session = Some(parsed);
         }
+        for bound in session.iter().flat_map(|session| &session.bounds) {
+            let everything = documents.parse(Kind::Session, bounds::EVERYTHING)?;
+            let policies = self.session.get_or_insert_with(|| vec![("token".to_owned(), everything)]);
+            policies.push(("token".to_owned(), documents.parse(Kind::Session, &bounds::compile(bound))?));
+        }
         let (arn, unique_id) = (principal.name.arn().to_string(), principal.unique_id.to_string());
         let account = principal.name.account;
         self.caller = match principal.name.kind {
@@ -216,7 +221,7 @@ impl Judge {
         &mut self,
         documents: &Documents,
         tx: &mut Tx<'_>,
-        now: Timestamp,
+        ctx: &Ctx,
         target: &Target,
     ) -> Result<()> {
         if let Some((repository, _)) = &target.repository {
@@ -232,8 +237,11 @@ impl Judge {
             let policy = tx.registry(account).await?.and_then(|registry| registry.policy);
             self.add(documents, "registry policy", Kind::Resource, policy)?;
             if let Some((repository, _)) = &target.repository {
-                for grant in tx.grants_in_force(account, now).await? {
+                for grant in tx.grants_in_force(account, ctx.now).await? {
                     let policy = grants::compile(&grant, repository);
+                    if policy.is_none() || is_cut_off(tx, ctx, account, grant.id).await? {
+                        continue;
+                    }
                     self.add(documents, &format!("grant {}", grant.id), Kind::Resource, policy)?;
                 }
             }
@@ -397,6 +405,13 @@ async fn check_alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp) -> 
         }
     }
     Ok(())
+}
+
+/// Whether a grant gives the caller's session nothing any more: sessions of its age were cut off from it.
+async fn is_cut_off(tx: &mut Tx<'_>, ctx: &Ctx, account: AccountId, grant: Uid) -> Result<bool> {
+    let Caller::Principal(principal) = &ctx.caller else { return Ok(false) };
+    let Some(session) = &principal.session else { return Ok(false) };
+    Ok(tx.is_grant_cut(account, grant, session.issued_at).await?)
 }
 
 fn invalid_token() -> Error {

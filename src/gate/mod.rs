@@ -8,6 +8,7 @@
 //! A change is a value that may run again; nothing here or below it waits on a network.
 
 mod audit;
+mod bounds;
 mod grants;
 mod judge;
 mod resource;

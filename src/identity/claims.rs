@@ -3,9 +3,10 @@
 //! Identity and constraints, never permissions: a token can only subtract from what its principal may do.
 //! Packing is lossless; the packed form is a protobuf message whose policies and scope are deflated together.
 
+use super::bounds;
 use super::error::Error;
 use crate::clock::Timestamp;
-use crate::ctx::{Caller, Principal, Scope, Session};
+use crate::ctx::{Bound, Caller, Principal, Scope, Session};
 use crate::names::{AccountId, Arn, PrincipalName, RepositoryName, SessionName, SessionTag, Uid};
 use flate2::Compression;
 use flate2::bufread::DeflateDecoder;
@@ -24,7 +25,7 @@ pub const CONSTRAINTS_BYTES_MAX: usize = 64 * 1024;
 pub enum Kind {
     /// The session token of temporary credentials: only beside a signature or in a proof.
     Session,
-    /// A registry password or bearer: only on the registry's HTTP surface.
+    /// A registry password or bearer: on the registry's HTTP surface, and over gRPC to be made into a narrower one.
     Registry,
     /// A bearer token: on gRPC and on the registry's HTTP surface.
     Bearer,
@@ -35,6 +36,8 @@ impl Kind {
     pub const ON_REGISTRY: &'static [Self] = &[Self::Registry, Self::Bearer];
     /// What gRPC accepts by itself.
     pub const ON_GRPC: &'static [Self] = &[Self::Bearer];
+    /// What a registry password is made from.
+    pub const FOR_PASSWORD: &'static [Self] = Self::ON_REGISTRY;
 
     fn number(self) -> u32 {
         match self {
@@ -80,7 +83,7 @@ impl Claims {
     /// # Errors
     /// `PackedPolicyTooLarge` beyond [`PACKED_BYTES_MAX`], or [`CONSTRAINTS_BYTES_MAX`] before compression.
     pub(super) fn pack(&self) -> Result<Vec<u8>, Error> {
-        let Session { id, name, issued_at, expires_at, policies, scope, source_identity, tags, provider } =
+        let Session { id, name, issued_at, expires_at, policies, scope, bounds, source_identity, tags, provider } =
             &self.session;
         let packed = Packed {
             kind: self.kind.number(),
@@ -91,7 +94,7 @@ impl Claims {
             issued_at: issued_at.micros(),
             expires_at: expires_at.micros(),
             source_identity: source_identity.as_ref().map(ToString::to_string),
-            constraints: Constraints::from_session(policies.as_deref(), scope.as_deref(), tags)
+            constraints: Constraints::from_session(policies.as_deref(), scope.as_deref(), bounds, tags)
                 .map(|constraints| constraints.deflate())
                 .transpose()?,
             provider: provider.as_ref().map(ToString::to_string),
@@ -107,7 +110,7 @@ impl Claims {
     pub(super) fn unpack(bytes: &[u8]) -> Option<Self> {
         let packed = Packed::decode(bytes).ok()?;
         let constraints = packed.constraints.as_deref().map(Constraints::inflate);
-        let Constraints { policies, scope, tags } = match constraints {
+        let Constraints { policies, scope, tags, bounds } = match constraints {
             Some(constraints) => constraints?,
             None => Constraints::default(),
         };
@@ -125,6 +128,7 @@ impl Claims {
                     Some(list) => Some(list.entries.iter().map(Entry::scope).collect::<Option<_>>()?),
                     None => None,
                 },
+                bounds: bounds.iter().map(|bound| bound.bound().map(Arc::new)).collect::<Option<_>>()?,
                 source_identity: packed.source_identity.map(Arc::from),
                 tags: tags.iter().map(Tag::session_tag).collect::<Option<_>>()?,
                 provider: packed.provider.map(Arc::from),
@@ -166,6 +170,8 @@ struct Constraints {
     scope: Option<Entries>,
     #[prost(message, repeated, tag = "3")]
     tags: Vec<Tag>,
+    #[prost(message, repeated, tag = "20")]
+    bounds: Vec<bounds::Packed>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -205,8 +211,13 @@ struct Entry {
 }
 
 impl Constraints {
-    fn from_session(policies: Option<&[Arc<str>]>, scope: Option<&[Scope]>, tags: &[SessionTag]) -> Option<Self> {
-        if policies.is_none() && scope.is_none() && tags.is_empty() {
+    fn from_session(
+        policies: Option<&[Arc<str>]>,
+        scope: Option<&[Scope]>,
+        bounds: &[Arc<Bound>],
+        tags: &[SessionTag],
+    ) -> Option<Self> {
+        if policies.is_none() && scope.is_none() && bounds.is_empty() && tags.is_empty() {
             return None;
         }
         let texts = |list: &[Arc<str>]| list.iter().map(ToString::to_string).collect();
@@ -215,6 +226,7 @@ impl Constraints {
             policies: policies.map(|list| Policies { texts: texts(list) }),
             scope: scope.map(|list| Entries { entries: entries(list) }),
             tags: tags.iter().map(Tag::from_session).collect(),
+            bounds: bounds.iter().map(|bound| bounds::Packed::from_bound(bound)).collect(),
         })
     }
 

@@ -6,6 +6,7 @@
 
 pub mod basic;
 pub mod bearer;
+mod bounds;
 pub mod canonical;
 mod claims;
 mod endpoint;

@@ -78,6 +78,7 @@ fn claims(kind: Kind) -> Claims {
             expires_at: now().plus(Duration::from_secs(3_600)),
             policies: Some(vec![Arc::from("{}")]),
             scope: None,
+            bounds: Vec::new(),
             source_identity: None,
             tags: Vec::new(),
             provider: None,

@@ -46,6 +46,33 @@ fn is_segment(segment: &str) -> bool {
         .all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|b| *b == b'-'))
 }
 
+/// A pattern over repository names: their characters plus `*` (any run) and `?` (one character), 1 to 256 long.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RepositoryPattern(Arc<str>);
+
+impl RepositoryPattern {
+    /// Parses a pattern.
+    ///
+    /// # Errors
+    /// When the text is empty, too long or holds a character that no name and no wildcard has.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-/*?".contains(&b);
+        if text.bytes().all(fits) && (1..=256).contains(&text.len()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(Error::new("repository pattern", text, "1-256 characters of a repository's name, with * and ?"))
+        }
+    }
+
+    /// The pattern's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+text_name!(RepositoryPattern);
+
 /// A repository's full address: account, region and name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct RepositoryRef {

@@ -161,11 +161,7 @@ impl TryFrom<pb::DirectoryEntry> for Entry {
             }
             Sent::Revocation(sent) => Self::Revocation(Revocation {
                 id: uid(&sent.id)?,
-                cut: match sent.kind.as_str() {
-                    "session" => Cut::Session,
-                    "principal" => Cut::Principal,
-                    _ => return Err(unreadable("a revocation of an unknown kind")),
-                },
+                cut: Cut::from_word(&sent.kind).ok_or_else(|| unreadable("a revocation of an unknown kind"))?,
                 subject: sent.subject,
                 before_at: Timestamp::from_micros(sent.before_at),
                 expires_at: Timestamp::from_micros(sent.expires_at),

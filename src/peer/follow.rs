@@ -25,6 +25,9 @@ pub async fn follow(
     caught_up: Option<watch::Sender<bool>>,
     stop: CancellationToken,
 ) {
+    if stream == Stream::Directory {
+        app.hear_of_home();
+    }
     let mut pause = BACK_OFF.0;
     while !stop.is_cancelled() {
         let listening = listen(&app, &peers, stream, &region, caught_up.as_ref(), &mut pause);
@@ -61,6 +64,9 @@ async fn listen(
         let message = message.map_err(|_| Error::new(Reason::Unavailable, "the region fell silent"))?;
         let Some(message) = message.map_err(|e| broken(&e))? else { return Ok(()) };
         *pause = BACK_OFF.0;
+        if stream == Stream::Directory {
+            app.hear_of_home();
+        }
         let until = message.cursor.map_or(0, |cursor| cursor.seq);
         if !message.entries.is_empty() {
             let entries = message.entries.into_iter().map(Entry::try_from).collect::<Result<_>>()?;

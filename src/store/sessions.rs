@@ -1,5 +1,6 @@
 //! Sessions issued in this region, and revocations from everywhere.
 
+use super::error::Kind;
 use super::value::args;
 use super::{Error, Tx, streams};
 use crate::clock::Timestamp;
@@ -29,6 +30,8 @@ pub enum Cut {
     Session,
     /// Every session of a principal issued before a moment.
     Principal,
+    /// What a grant gives to sessions issued before a moment.
+    Grant,
 }
 
 impl Cut {
@@ -38,7 +41,14 @@ impl Cut {
         match self {
             Self::Session => "session",
             Self::Principal => "principal",
+            Self::Grant => "grant",
         }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Session, Self::Principal, Self::Grant].into_iter().find(|cut| cut.as_str() == word)
     }
 }
 
@@ -49,7 +59,7 @@ pub struct Revocation {
     pub id: Uid,
     /// What it cuts off.
     pub cut: Cut,
-    /// [`session_subject`] or a principal's unique id.
+    /// [`session_subject`], a principal's unique id, or [`grant_subject`].
     pub subject: String,
     /// Tokens issued before this are void.
     pub before_at: Timestamp,
@@ -133,9 +143,11 @@ impl Tx<'_> {
             )
             .await?;
         row.map(|row| {
+            let word: String = row.get(1)?;
+            let cut = Cut::from_word(&word).ok_or_else(|| Error::new("revocation", Kind::Corrupt { column: 1 }))?;
             Ok(Revocation {
                 id: row.get(0)?,
-                cut: if row.get::<String>(1)? == "session" { Cut::Session } else { Cut::Principal },
+                cut,
                 subject: row.get(2)?,
                 before_at: row.get(3)?,
                 expires_at: row.get(4)?,
@@ -163,6 +175,17 @@ impl Tx<'_> {
         Ok(row.is_some())
     }
 
+    /// Whether a grant gives nothing any more to a session issued then.
+    pub async fn is_grant_cut(&mut self, account: AccountId, grant: Uid, issued_at: Timestamp) -> Result<bool, Error> {
+        let row = self
+            .opt(
+                "SELECT 1 FROM revocations WHERE subject = $1 AND kind = 'grant' AND before_at > $2 LIMIT 1",
+                args![grant_subject(account, grant), issued_at],
+            )
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Forgets sessions and revocations that can no longer matter.
     pub(crate) async fn session_sweep(&mut self, now: Timestamp) -> Result<u64, Error> {
         let sessions = self.execute("DELETE FROM sessions WHERE expires_at < $1", args![now]).await?;
@@ -175,6 +198,12 @@ impl Tx<'_> {
 #[must_use]
 pub fn session_subject(account: AccountId, session: Uid) -> String {
     format!("{account}/{session}")
+}
+
+/// How a revocation names a grant: with its account, as a session.
+#[must_use]
+pub fn grant_subject(account: AccountId, grant: Uid) -> String {
+    format!("{account}/{grant}")
 }
 
 fn session_row(row: &super::value::Row) -> Result<SessionRow, Error> {

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::identity;
 use crate::identity::issuers::{Issuers, Provider};
 use crate::identity::jwk::{Jwk, KeySet};
-use crate::names::Issuer;
+use crate::names::{Issuer, Network};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST, USER_AGENT};
@@ -88,9 +88,9 @@ pub struct Egress {
 impl Egress {
     /// All addresses of the internet, and these networks inside.
     #[must_use]
-    pub fn new(allowed: &[IpNet]) -> Self {
+    pub fn new(allowed: &[Network]) -> Self {
         let inside = INSIDE.iter().map(|text| text.parse().expect("a network by construction"));
-        Self { inside: inside.collect(), allowed: allowed.into() }
+        Self { inside: inside.collect(), allowed: allowed.iter().filter_map(net).collect() }
     }
 
     fn permits(&self, address: IpAddr) -> bool {
@@ -98,6 +98,12 @@ impl Egress {
         let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
         within(&self.allowed) || !within(&self.inside)
     }
+}
+
+/// A network as its addresses are compared; every [`Network`] is one.
+fn net(network: &Network) -> Option<IpNet> {
+    let text = network.as_str();
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// What came of asking an issuer.
@@ -251,13 +257,12 @@ impl Issuers for HttpsIssuers {
         if let Some(answer) = asked.kept().answer_now(key_id, self.clock.now()) {
             return answer.ok_or_else(|| silent(&provider.issuer, RESTING));
         }
-        let _turn = match asked.turn.try_lock() {
-            Ok(turn) => turn,
+        let known = asked.kept().answer(key_id, self.clock.now());
+        let _turn = match (asked.turn.try_lock(), known) {
+            (Ok(turn), _) => turn,
             // Somebody asks already. Who knows a key that still serves does not wait for what comes of it.
-            Err(_) => match asked.kept().answer(key_id, self.clock.now()) {
-                Some(Some(key)) => return Ok(Some(key)),
-                Some(None) | None => asked.turn.lock().await,
-            },
+            (Err(_), Some(Some(key))) => return Ok(Some(key)),
+            (Err(_), Some(None) | None) => asked.turn.lock().await,
         };
         let now = self.clock.now();
         // Who waited finds what came of it.

@@ -1,12 +1,9 @@
-//! The AWS wire: what is refused to whom, and the Rust SDK of AWS STS unmodified.
+//! The AWS wire: a signed call of it, what its refusals say, and the Rust SDK of AWS STS unmodified.
 
 use crate::harness::{Answer, Region};
-use crate::tenants::{allow, books, repository, role, trust, user};
+use crate::tenants::{allow, repository, role, trust, user};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use std::collections::BTreeSet;
-use std::time::Duration;
-use transship::api::aws::operations;
 use transship::clock::Timestamp;
 use transship::identity::canonical::sha256;
 use transship::identity::sign::{Credentials, headers};
@@ -42,13 +39,18 @@ impl Call {
 
     /// Sends it as somebody, signed at a moment, or as nobody.
     pub async fn send(&self, base: &str, now: Timestamp, key: Option<&Key>) -> Answer {
+        self.send_in(base, "us-east-1", now, key).await
+    }
+
+    /// The same to a region of another name.
+    pub async fn send_in(&self, base: &str, region: &str, now: Timestamp, key: Option<&Key>) -> Answer {
         let host = base.strip_prefix("http://").unwrap();
         let mut sent: HeaderMap = HeaderMap::new();
         for (name, value) in self.headers(host) {
             sent.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap());
         }
         if let Some(key) = key {
-            let (uri, name): (Uri, _) = ("/".parse().unwrap(), RegionName::parse("us-east-1").unwrap());
+            let (uri, name): (Uri, _) = ("/".parse().unwrap(), RegionName::parse(region).unwrap());
             let payload = sha256(self.body.as_bytes());
             let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload };
             let target = Target { region: &name, service: self.service };
@@ -68,61 +70,13 @@ impl Call {
 
 impl Call {
     /// Sends it to a region, signed by its clock.
-    async fn to(&self, region: &Region, key: Option<&Key>) -> Answer {
+    pub async fn to(&self, region: &Region, key: Option<&Key>) -> Answer {
         self.send(&region.base, region.app().clock().now(), key).await
     }
 }
 
-/// Every operation, on things of dev's, in an order in which each succeeds for dev.
-fn calls(region: &Region) -> Vec<Call> {
-    let dev = region.account("dev").to_string();
-    let (app, policy) = (
-        |more: serde_json::Value| {
-            let mut body = serde_json::json!({"registryId": dev, "repositoryName": "app"});
-            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            body.to_string()
-        },
-        serde_json::json!({"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Principal": "*",
-            "Action": "ecr:ReplicateImage", "Resource": "*"}})
-        .to_string(),
-    );
-    let none = serde_json::json!({});
-    let ecr = |operation, body| Call { service: "ecr", operation, body };
-    let sts = |operation, more: &str| Call {
-        service: "sts",
-        operation,
-        body: format!("Action={operation}&Version=2011-06-15{more}"),
-    };
-    let role = format!("&RoleArn=arn%3Aaws%3Aiam%3A%3A{dev}%3Arole%2Fbuilder&RoleSessionName=night");
-    vec![
-        ecr("CreateRepository", serde_json::json!({"registryId": dev, "repositoryName": "fresh"}).to_string()),
-        ecr("DescribeRepositories", serde_json::json!({"registryId": dev}).to_string()),
-        ecr("PutImageTagMutability", app(serde_json::json!({"imageTagMutability": "IMMUTABLE"}))),
-        ecr("SetRepositoryPolicy", app(serde_json::json!({"policyText": policy}))),
-        ecr("GetRepositoryPolicy", app(none.clone())),
-        ecr("DeleteRepositoryPolicy", app(none.clone())),
-        ecr("PutRegistryPolicy", serde_json::json!({"policyText": policy}).to_string()),
-        ecr("GetRegistryPolicy", "{}".to_owned()),
-        ecr("DeleteRegistryPolicy", "{}".to_owned()),
-        ecr("GetAuthorizationToken", "{}".to_owned()),
-        ecr("DeleteRepository", app(serde_json::json!({"force": true}))),
-        sts("GetCallerIdentity", ""),
-        sts("AssumeRole", &role),
-        sts("GetSessionToken", ""),
-    ]
-}
-
-/// What names no other account: the caller's own registry, or the caller itself.
-const OWN: &[&str] = &[
-    "GetRegistryPolicy",
-    "PutRegistryPolicy",
-    "DeleteRegistryPolicy",
-    "GetAuthorizationToken",
-    "GetCallerIdentity",
-    "GetSessionToken",
-];
-
-async fn things(region: &Region) -> Key {
+/// An image and two roles of dev's; the key of its admin.
+pub async fn things(region: &Region) -> Key {
     let (id, secret) = region.access_key("dev");
     region.http("dev").await.push_image(&format!("{}/app", region.account("dev")), "v1", &[b"layer"]).await;
     let me = format!("arn:aws:iam::{}:user/admin", region.account("dev"));
@@ -130,99 +84,6 @@ async fn things(region: &Region) -> Key {
     let prod = format!("arn:aws:iam::{}:root", region.account("prod"));
     role(region, "dev", "plain", &trust(&prod, None), &allow(&["ecr:*"], "*")).await;
     Key { id, secret: Secret::new(secret), token: None }
-}
-
-/// A session that an owner takes of itself, as the AWS wire gives it.
-async fn session(region: &Region, owner: &Key, call: &Call) -> Key {
-    let answer = call.to(region, Some(owner)).await;
-    let text = answer.text();
-    let field = |name: &str| {
-        let (_, rest) = text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{text}"));
-        rest.split_once('<').unwrap().0.to_owned()
-    };
-    Key {
-        id: field("AccessKeyId"),
-        secret: Secret::new(field("SecretAccessKey")),
-        token: Some(Secret::new(field("SessionToken"))),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_operation_of_the_aws_wire_refuses_who_may_not_call_it_and_changes_nothing() {
-    let region = Region::start().await;
-    let owner = things(&region).await;
-    let calls = calls(&region);
-    let mut named: BTreeSet<_> = calls.iter().map(|call| (call.service, call.operation)).collect();
-    // Nobody signs it; `tests/it/federation.rs` has all the ways in which its token is refused.
-    named.insert(("sts", "AssumeRoleWithWebIdentity"));
-    assert_eq!(named, operations().into_iter().collect(), "an operation is missing from this test");
-    let (id, secret) = region.access_key("prod");
-    let foreign = Key { id, secret: Secret::new(secret), token: None };
-    let take = calls.iter().find(|call| call.operation == "GetSessionToken").unwrap();
-    let revoked = session(&region, &owner, take).await;
-    let admin = region.admin("dev").await;
-    let issued = region
-        .app()
-        .list_sessions(&admin, region.account("dev"), None, transship::names::PageSize::clamp(1))
-        .await
-        .unwrap();
-    region.app().revoke_session(&admin, region.account("dev"), issued[0].id).await.unwrap();
-    let short =
-        Call { service: "sts", operation: "GetSessionToken", body: format!("{}&DurationSeconds=900", take.body) };
-    let expired = session(&region, &owner, &short).await;
-    region.app().clock().advance(Duration::from_secs(901));
-    let wrong = Key { secret: Secret::new("not the secret of this key at all......".to_owned()), ..owner.clone() };
-    let unknown = Key { id: "AKIAAAAAAAAAAAAAAAAA".to_owned(), ..owner.clone() };
-    let keyless = Key { token: None, ..expired.clone() };
-
-    let before = books(&region);
-    let unbelieved: [(&str, Option<&Key>); 6] = [
-        ("nobody", None),
-        ("a wrong secret", Some(&wrong)),
-        ("an unknown key", Some(&unknown)),
-        ("a session without its token", Some(&keyless)),
-        ("a revoked session", Some(&revoked)),
-        ("an expired session", Some(&expired)),
-    ];
-    for (name, key) in unbelieved {
-        for call in &calls {
-            let answer = call.to(&region, key).await;
-            let text = answer.text();
-            let known = [
-                "MissingAuthenticationToken",
-                "InvalidSignature",
-                "SignatureDoesNotMatch",
-                "UnrecognizedClient",
-                "InvalidClientTokenId",
-                "ExpiredToken",
-                "IncompleteSignature",
-            ];
-            assert!(matches!(answer.status.as_u16(), 400 | 403), "{name}: {}: {text}", call.operation);
-            assert!(known.iter().any(|code| text.contains(code)), "{name}: {}: {text}", call.operation);
-        }
-        before.unchanged(&books(&region), name);
-    }
-    for call in calls.iter().filter(|call| !OWN.contains(&call.operation)) {
-        let answer = call.to(&region, Some(&foreign)).await;
-        assert!(answer.text().contains("AccessDenied"), "{}: {}", call.operation, answer.text());
-        assert!(!answer.text().contains("statement"), "what decided is the owner's to know: {}", answer.text());
-    }
-    // Who may take a role may not therefore tag its session, nor say who is behind it.
-    let role = format!("&RoleArn=arn%3Aaws%3Aiam%3A%3A{}%3Arole%2Fplain&RoleSessionName=night", region.account("dev"));
-    for (more, action) in [
-        ("&Tags.member.1.Key=team&Tags.member.1.Value=a", "sts:TagSession"),
-        ("&SourceIdentity=someone", "sts:SetSourceIdentity"),
-    ] {
-        let body = format!("Action=AssumeRole&Version=2011-06-15{role}{more}");
-        let answer = Call { service: "sts", operation: "AssumeRole", body }.to(&region, Some(&foreign)).await;
-        assert!(answer.text().contains("AccessDenied") && answer.text().contains(action), "{}", answer.text());
-    }
-    before.unchanged(&books(&region), "a foreign account");
-    crate::operations::denied(&region, "prod", "refused-aws.txt").await;
-    for call in &calls {
-        let answer = call.to(&region, Some(&owner)).await;
-        assert_eq!(answer.status, 200, "the owner: {}: {}", call.operation, answer.text());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ use transship::pb::trust::trust_service_client::TrustServiceClient;
 pub const LOCAL: &str = "[federation]\nprivate_networks = [\"127.0.0.0/8\"]\n";
 const PUSH: &[&str] = &["ecr:*", "sts:GetCallerIdentity"];
 
-fn now(region: &Region) -> i64 {
+pub fn now(region: &Region) -> i64 {
     region.app().clock().now().secs()
 }
 
@@ -75,7 +75,7 @@ async fn assume_with(region: &Region, role: &PrincipalName, token: &str, more: &
 }
 
 /// The code of AWS for a token, `ok` if it is taken.
-async fn code(region: &Region, role: &PrincipalName, token: &str) -> String {
+pub async fn code(region: &Region, role: &PrincipalName, token: &str) -> String {
     let (status, text) = assume(region, role, token).await;
     if status == StatusCode::OK {
         assert!(text.contains("<SessionToken>"), "{text}");
@@ -87,7 +87,7 @@ async fn code(region: &Region, role: &PrincipalName, token: &str) -> String {
 }
 
 /// A request of the registry with a role as user and a token as password.
-async fn shown(region: &Region, role: &PrincipalName, token: &str, path: &str) -> StatusCode {
+pub async fn shown(region: &Region, role: &PrincipalName, token: &str, path: &str) -> StatusCode {
     let basic = format!("Basic {}", STANDARD.encode(format!("{}/{}:{token}", role.account, role.name)));
     let http = Http::new(&region.base, None);
     http.call(Method::GET, path, &[("authorization", &basic)], Bytes::new()).await.status
@@ -191,7 +191,7 @@ async fn a_pod_takes_the_role_of_its_service_account() {
 }
 
 /// Each attack, with the code that refuses it.
-fn attacks(issuer: &Issuer, now: i64) -> Vec<(&'static str, String, &'static str)> {
+pub fn attacks(issuer: &Issuer, now: i64) -> Vec<(&'static str, String, &'static str)> {
     let claims = issuer.github("main", now);
     let with = |name: &str, value: Value| {
         let mut claims = claims.clone();
@@ -229,40 +229,44 @@ fn attacks(issuer: &Issuer, now: i64) -> Vec<(&'static str, String, &'static str
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(issuer.rsa_der()));
     let cut = good.rsplit_once('.').unwrap().0.to_owned();
     vec![
-        ("cve_2026_33322_none", unsigned("none"), "400 InvalidIdentityToken"),
-        ("cve_2026_33322_none_in_capitals", unsigned("NONE"), "400 InvalidIdentityToken"),
-        ("cve_2026_33322_no_signature", unsigned("RS256"), "400 InvalidIdentityToken"),
-        ("cve_2026_33322_hs256_with_the_public_key_as_pem", keyed(pem.as_bytes(), "HS256"), "400 InvalidIdentityToken"),
+        ("CVE-2026-33322: none", unsigned("none"), "400 InvalidIdentityToken"),
+        ("CVE-2026-33322: none in capitals", unsigned("NONE"), "400 InvalidIdentityToken"),
+        ("CVE-2026-33322: no signature", unsigned("RS256"), "400 InvalidIdentityToken"),
         (
-            "cve_2026_33322_hs256_with_the_public_key_as_der",
+            "CVE-2026-33322: hs256 with the public key as pem",
+            keyed(pem.as_bytes(), "HS256"),
+            "400 InvalidIdentityToken",
+        ),
+        (
+            "CVE-2026-33322: hs256 with the public key as der",
             keyed(&issuer.rsa_der(), "HS256"),
             "400 InvalidIdentityToken",
         ),
-        ("cve_2026_33322_hs256_said_to_be_rs256", keyed(pem.as_bytes(), "RS256"), "400 InvalidIdentityToken"),
+        ("CVE-2026-33322: hs256 said to be rs256", keyed(pem.as_bytes(), "RS256"), "400 InvalidIdentityToken"),
         (
-            "cve_2026_33322_an_rsa_key_for_es256",
+            "CVE-2026-33322: an rsa key for es256",
             issuer.signed(&json!({"alg": "ES256", "kid": "r"}), &claims),
             "400 InvalidIdentityToken",
         ),
         (
-            "cve_2026_33322_an_elliptic_key_for_rs256",
+            "CVE-2026-33322: an elliptic key for rs256",
             issuer.signed(&json!({"alg": "RS256", "kid": "e"}), &claims),
             "400 InvalidIdentityToken",
         ),
         (
-            "cve_2025_24976_embedded_jwk_under_a_known_kid",
+            "CVE-2025-24976: embedded jwk under a known kid",
             by_own_key(json!({"jwk": own_jwk})),
             "400 InvalidIdentityToken",
         ),
-        ("cve_2025_24976_jku", by_own_key(json!({"jku": "https://evil.example/keys"})), "400 InvalidIdentityToken"),
-        ("cve_2025_24976_x5u", by_own_key(json!({"x5u": "https://evil.example/x"})), "400 InvalidIdentityToken"),
-        ("cve_2025_24976_x5c", by_own_key(json!({"x5c": ["MIIB"]})), "400 InvalidIdentityToken"),
-        ("cve_2025_24976_another_key_under_a_known_kid", by_own_key(json!({})), "400 InvalidIdentityToken"),
-        ("cve_2024_5798_wrong_audience", with("aud", json!("https://github.com/acme")), "400 InvalidIdentityToken"),
-        ("cve_2024_5798_audience_in_a_list_of_others", with("aud", json!(["a", "b"])), "400 InvalidIdentityToken"),
-        ("cve_2024_5798_no_audience", without("aud"), "400 InvalidIdentityToken"),
+        ("CVE-2025-24976: jku", by_own_key(json!({"jku": "https://evil.example/keys"})), "400 InvalidIdentityToken"),
+        ("CVE-2025-24976: x5u", by_own_key(json!({"x5u": "https://evil.example/x"})), "400 InvalidIdentityToken"),
+        ("CVE-2025-24976: x5c", by_own_key(json!({"x5c": ["MIIB"]})), "400 InvalidIdentityToken"),
+        ("CVE-2025-24976: another key under a known kid", by_own_key(json!({})), "400 InvalidIdentityToken"),
+        ("CVE-2024-5798: wrong audience", with("aud", json!("https://github.com/acme")), "400 InvalidIdentityToken"),
+        ("CVE-2024-5798: audience in a list of others", with("aud", json!(["a", "b"])), "400 InvalidIdentityToken"),
+        ("CVE-2024-5798: no audience", without("aud"), "400 InvalidIdentityToken"),
         (
-            "cve_2024_5798_audience_that_begins_alike",
+            "CVE-2024-5798: audience that begins alike",
             with("aud", json!("sts.amazonaws.com.evil")),
             "400 InvalidIdentityToken",
         ),
@@ -282,7 +286,7 @@ fn attacks(issuer: &Issuer, now: i64) -> Vec<(&'static str, String, &'static str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cve_2026_33322_cve_2025_24976_cve_2024_5798_forged_tokens_are_refused_and_change_nothing() {
+async fn forged_tokens_are_refused_and_change_nothing() {
     let region = Region::configured(LOCAL).await;
     let (issuer, role) = releases(&region).await;
     let token = issuer.token(&issuer.github("main", now(&region)));
@@ -291,7 +295,10 @@ async fn cve_2026_33322_cve_2025_24976_cve_2024_5798_forged_tokens_are_refused_a
     let issued =
         async || region.app().list_sessions(&admin, role.account, None, PageSize::clamp(100)).await.unwrap().len();
     let before = issued().await;
-    for (attack, token, expected) in attacks(&issuer, now(&region)) {
+    // Those that are known by a number are in `tests/it/cves/jwt.rs`.
+    for (attack, token, expected) in
+        attacks(&issuer, now(&region)).into_iter().filter(|(name, ..)| !name.starts_with("CVE-"))
+    {
         assert_eq!(code(&region, &role, &token).await, expected, "{attack}");
         let status = shown(&region, &role, &token, "/v2/").await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{attack} as a password");
@@ -306,7 +313,7 @@ async fn cve_2026_33322_cve_2025_24976_cve_2024_5798_forged_tokens_are_refused_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ghsa_7qjx_a_token_opens_nothing_beyond_the_account_and_the_policy_that_name_its_issuer() {
+async fn a_token_opens_nothing_beyond_the_account_and_the_policy_that_name_its_issuer() {
     let region = Region::configured(LOCAL).await;
     let (issuer, role) = releases(&region).await;
     let token = issuer.token(&issuer.github("main", now(&region)));

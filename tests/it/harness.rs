@@ -277,15 +277,41 @@ impl Organization {
 
     /// Regions whose peer ports can be cut off.
     pub async fn with_cuts(names: &[&str]) -> Self {
-        Self::build(names, "sweep_secs = 1", true).await
+        Self::build(names, "sweep_secs = 1", true, "").await
+    }
+
+    /// The same with these lines, of its store and blobs, for the first region, which has so many nodes; those
+    /// beside its first stand behind the other regions.
+    pub async fn with_nodes(names: &[&str], first: &str, nodes: usize) -> Self {
+        let mut organization = Self::build(names, "sweep_secs = 1", true, first).await;
+        let home = &organization.regions[0];
+        let key = std::fs::read(home.folder.path().join("data/root.key")).unwrap();
+        let text = std::fs::read_to_string(home.folder.path().join("config.toml")).unwrap();
+        let mut more = Vec::new();
+        for _ in 1..nodes {
+            let own = Arc::new(tempfile::tempdir().unwrap());
+            let (old, data) = (home.folder.path().join("data"), own.path().join("data"));
+            std::fs::create_dir(&data).unwrap();
+            std::fs::write(data.join("root.key"), &key).unwrap();
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(data.join("root.key"), private).unwrap();
+            let (_, port) = text.split_once("[peer]\nlisten = \"127.0.0.1:").unwrap();
+            let port = port.split('"').next().unwrap();
+            let text = text
+                .replace(&format!("{old:?}"), &format!("{data:?}"))
+                .replace(&format!("127.0.0.1:{port}\""), &format!("127.0.0.1:{}\"", free_port()));
+            more.push(Region::open(own, &text).await);
+        }
+        organization.regions.extend(more);
+        organization
     }
 
     /// Regions with these lines under `[limits]`.
     pub async fn limited(names: &[&str], limits: &str) -> Self {
-        Self::build(names, limits, false).await
+        Self::build(names, limits, false, "").await
     }
 
-    async fn build(names: &[&str], limits: &str, cuttable: bool) -> Self {
+    async fn build(names: &[&str], limits: &str, cuttable: bool, first: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let uid = Clock::system().uid();
         let authority = Authority::new();
@@ -308,10 +334,11 @@ impl Organization {
             let text = format!(
                 "region = {name:?}\nlisten = \"127.0.0.1:0\"\ndata = {:?}\naccounts = [\"dev\", \"prod\"]\n\
                  [organization]\nuid = \"{uid}\"\nhome = {:?}\n[registry]\ncreate_on_push = true\n\
-                 [limits]\n{limits}\n\
+                 [limits]\n{limits}\n{}\n\
                  [peer]\nlisten = \"127.0.0.1:{}\"\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n{peers}",
                 own.path().join("data"),
                 names[0],
+                if at == 0 { first } else { "" },
                 ports[at],
                 folder.path().join("ca.pem"),
                 own.path().join("region.pem"),

@@ -97,3 +97,32 @@ async fn with_the_wire_cut_lag_grows_and_nothing_arrives_until_it_is_mended() {
     arrival(&there, &format!("{prod}/app"), "v2").await;
     crate::harness::eventually("no lag", async || (status().await.lag == Duration::ZERO).then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_hears_nothing_of_home_for_too_long_honours_no_session_until_it_does() {
+    let organization = Organization::with_cuts(&["us-east-1", "eu-west-1"]).await;
+    let [home, away] = &organization.regions[..] else { panic!("two regions") };
+    let password = away.password("dev").await;
+    let (here, there) = (home.http("dev").await, Http::new(&away.base, Some(password)));
+    organization.cuts.iter().for_each(crate::harness::Cut::cut);
+    away.app().clock().advance(Duration::from_secs(3_590));
+    let stale = away.app().directory_staleness().as_secs();
+    assert!((3_590..3_600).contains(&stale), "{stale}");
+    assert_eq!(there.get("/v2/").await.status, StatusCode::OK);
+    away.app().clock().advance(Duration::from_secs(11));
+    let refused = there.get("/v2/").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.text().contains("has heard nothing of the home region"), "{}", refused.text());
+    assert_eq!((here.get("/v2/").await.status, home.app().directory_staleness()), (StatusCode::OK, Duration::ZERO));
+    // An access key is no session: it is as good as what this region knows of it.
+    let (id, secret) = home.access_key("dev");
+    let key = crate::aws::Key { id, secret: transship::secret::Secret::new(secret), token: None };
+    let call = crate::aws::Call { service: "ecr", operation: "DescribeRepositories", body: "{}".to_owned() };
+    let signed = call.send_in(&away.base, "eu-west-1", away.app().clock().now(), Some(&key)).await;
+    assert_eq!(signed.status, StatusCode::OK, "{}", signed.text());
+    organization.cuts.iter().for_each(crate::harness::Cut::mend);
+    crate::harness::eventually("the session again", async || {
+        (there.get("/v2/").await.status == StatusCode::OK).then_some(())
+    })
+    .await;
+}

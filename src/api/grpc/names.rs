@@ -4,8 +4,8 @@ use crate::clock::Timestamp;
 use crate::domain::keyring::UNMADE;
 use crate::error::{Error, Reason, Result};
 use crate::names::{
-    AccountId, Arn, Issuer, PageSize, PageToken, PrincipalKind, PrincipalName, Region, RepositoryName, RepositoryRef,
-    RoleName, Uid, UserName,
+    AccountId, Arn, Issuer, PageSize, PageToken, PrincipalKind, PrincipalName, Region, RepositoryName,
+    RepositoryPattern, RepositoryRef, RoleName, Uid, UserName,
 };
 
 /// Names the field of the request in what is wrong with it.
@@ -101,6 +101,12 @@ pub(super) fn key(text: &str, region: &Region) -> Result<(AccountId, Arn)> {
         return Err(wanted(text, form));
     }
     Ok((account, Arn::new("kms", region.as_str(), Some(account), &format!("key/{id}"))))
+}
+
+/// `accounts/<id>/repositories/<pattern>`.
+pub(super) fn pattern(text: &str) -> Result<(AccountId, RepositoryPattern)> {
+    let (account, pattern) = below(text, "repositories", "accounts/<12 digits>/repositories/<pattern>")?;
+    Ok((account, RepositoryPattern::parse(pattern)?))
 }
 
 /// `accounts/<id>/users/<name>`.

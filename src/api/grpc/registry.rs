@@ -228,6 +228,7 @@ impl RegistryService for Services {
             Ok(pb::GetRegistrySettingsResponse {
                 settings: Some(settings(registry.account, registry.settings)),
                 audit_rows_lost,
+                directory_staleness: Some(names::duration(self.app.directory_staleness())),
             })
         })
         .await

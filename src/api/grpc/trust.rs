@@ -4,10 +4,12 @@ use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::clock::Timestamp;
+use crate::ctx::Bound;
 use crate::domain::federation::{AssumeRoleWithWebIdentity, Federated};
+use crate::domain::revocations::Of;
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Result};
-use crate::names::{Arn, PrincipalName, SessionName, SessionTag, Uid};
+use crate::names::{AccountId, Arn, Network, PrincipalName, SessionName, SessionTag, TagPattern, Uid};
 use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
@@ -89,8 +91,9 @@ impl TrustService for Services {
         &self,
         request: Request<pb::GetAuthorizationTokenRequest>,
     ) -> Result<Response<pb::GetAuthorizationTokenResponse>, Status> {
-        self.known(Op::GetAuthorizationToken, request, async |ctx, _| {
-            let token = self.app.authorization_token(&ctx).await?;
+        self.known(Op::GetAuthorizationToken, request, async |ctx, message: pb::GetAuthorizationTokenRequest| {
+            let ttl = message.duration.as_ref().map(names::seconds).transpose().of("duration")?;
+            let token = self.app.narrowed_token(&ctx, bound(&message)?, ttl.map(Duration::from_secs)).await?;
             Ok(pb::GetAuthorizationTokenResponse {
                 username: "AWS".to_owned(),
                 password: token.text.expose().clone(),
@@ -127,6 +130,64 @@ impl TrustService for Services {
         })
         .await
     }
+
+    async fn revoke_sessions(
+        &self,
+        request: Request<pb::RevokeSessionsRequest>,
+    ) -> Result<Response<pb::RevokeSessionsResponse>, Status> {
+        self.known(Op::RevokeSessions, request, async |ctx, message: pb::RevokeSessionsRequest| {
+            let account = names::account(&message.parent).of("parent")?;
+            let of = revoked(message.of.as_ref(), account)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let before = self.app.revoke_sessions(&ctx, account, of).await?;
+            Ok(pb::RevokeSessionsResponse { before_time: Some(names::time(before)) })
+        })
+        .await
+    }
+}
+
+/// What a password is to be good for; `None` when nothing is asked for.
+fn bound(message: &pb::GetAuthorizationTokenRequest) -> Result<Option<Bound>> {
+    use pb::get_authorization_token_request::Action;
+    let pb::GetAuthorizationTokenRequest { repositories, tags, actions, source_cidrs, duration: _ } = message;
+    if [repositories, tags, source_cidrs].iter().all(|list| list.is_empty()) && actions.is_empty() {
+        return Ok(None);
+    }
+    let mut bound = Bound {
+        repositories: repositories.iter().map(|name| names::pattern(name)).collect::<Result<_>>().of("repositories")?,
+        tags: tags.iter().map(|text| TagPattern::parse(text)).collect::<Result<_, _>>().of("tags")?,
+        sources: source_cidrs.iter().map(|text| Network::parse(text)).collect::<Result<_, _>>().of("source_cidrs")?,
+        ..Bound::default()
+    };
+    for action in actions {
+        match Action::try_from(*action) {
+            Ok(Action::Pull) => bound.pull = true,
+            Ok(Action::Push) => bound.push = true,
+            Ok(Action::Delete) => bound.delete = true,
+            Ok(Action::Unspecified) | Err(_) => return Err(Error::invalid("actions", "PULL, PUSH or DELETE")),
+        }
+    }
+    if actions.is_empty() {
+        (bound.pull, bound.push, bound.delete) = (true, true, true);
+    }
+    Ok(Some(bound))
+}
+
+/// What is to end, which must be the account's.
+fn revoked(of: Option<&pb::revoke_sessions_request::Of>, account: AccountId) -> Result<Of> {
+    use pb::revoke_sessions_request::Of as Asked;
+    let (field, owner, of) = match of {
+        Some(Asked::Principal(name)) => {
+            let name = names::principal(name).of("principal")?;
+            ("principal", name.account, Of::Principal(name))
+        }
+        Some(Asked::Grant(name)) => {
+            let (owner, id) = names::numbered(name, "grants").of("grant")?;
+            ("grant", owner, Of::Grant(id))
+        }
+        None => return Err(Error::invalid("of", "principal or grant")),
+    };
+    if owner == account { Ok(of) } else { Err(Error::invalid(field, format!("must be of account {account}"))) }
 }
 
 /// Where a page of sessions begins.

@@ -1,9 +1,12 @@
 use super::{PREFIX, TOKEN_BYTES_MAX, TokenKey, TokenKeys};
 use crate::clock::{Clock, Timestamp};
-use crate::ctx::{Scope, Session};
+use crate::ctx::{Bound, Scope, Session};
 use crate::identity::claims::{CONSTRAINTS_BYTES_MAX, Claims, Kind, PACKED_BYTES_MAX};
 use crate::identity::error::Error;
-use crate::names::{AccountId, PrincipalKind, PrincipalName, RepositoryName, SessionName, SessionTag, Uid};
+use crate::names::{
+    AccountId, Network, PrincipalKind, PrincipalName, RepositoryName, RepositoryPattern, SessionName, SessionTag,
+    TagPattern, Uid,
+};
 use crate::secret::Secret;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -33,6 +36,7 @@ fn claims(kind: Kind) -> Claims {
             expires_at: Timestamp::from_secs(4_600),
             policies: None,
             scope: None,
+            bounds: Vec::new(),
             source_identity: None,
             tags: Vec::new(),
             provider: None,
@@ -72,6 +76,19 @@ fn arbitrary_claims() -> impl Strategy<Value = Claims> {
     let scope = prop::option::of(prop::collection::vec(scope, 0..4));
     let tag = ("[A-Za-z0-9]{1,9}", "[a-z é]{0,9}", any::<bool>())
         .prop_map(|(key, value, transitive)| SessionTag::new(&key, &value, transitive).unwrap());
+    let networks = prop::sample::subsequence(vec!["10.0.0.0/8", "::1", "2001:db8::/32"], 0..=3);
+    let bound = ("[a-z*?/]{1,9}", "[a-z*?]{1,9}", any::<[bool; 3]>(), networks).prop_map(
+        |(repository, tag, [pull, push, delete], sources)| {
+            Arc::new(Bound {
+                repositories: vec![(AccountId::from_seed(7), RepositoryPattern::parse(&repository).unwrap())],
+                tags: vec![TagPattern::parse(&tag).unwrap()],
+                pull,
+                push,
+                delete,
+                sources: sources.into_iter().map(|text| Network::parse(text).unwrap()).collect(),
+            })
+        },
+    );
     let session = (
         any::<[u8; 16]>(),
         prop::option::of("[A-Za-z0-9_+=,.@-]{2,64}"),
@@ -80,20 +97,23 @@ fn arbitrary_claims() -> impl Strategy<Value = Claims> {
         policies,
         scope,
         prop::option::of("[A-Za-z0-9_+=,.@-]{2,64}".prop_map(Arc::from)),
-        prop::collection::vec(tag, 0..4),
+        (prop::collection::vec(tag, 0..4), prop::collection::vec(bound, 0..3)),
         prop::option::of("[a-z:/]{1,64}".prop_map(Arc::from)),
     )
-        .prop_map(|(id, name, issued_at, expires_at, policies, scope, source_identity, tags, provider)| Session {
-            id: Uid::from_bytes(id),
-            name: name.map(|name| SessionName::parse(&name).unwrap()),
-            issued_at: Timestamp::from_micros(issued_at),
-            expires_at: Timestamp::from_micros(expires_at),
-            policies,
-            scope,
-            source_identity,
-            tags,
-            provider,
-        });
+        .prop_map(
+            |(id, name, issued_at, expires_at, policies, scope, source_identity, (tags, bounds), provider)| Session {
+                id: Uid::from_bytes(id),
+                name: name.map(|name| SessionName::parse(&name).unwrap()),
+                issued_at: Timestamp::from_micros(issued_at),
+                expires_at: Timestamp::from_micros(expires_at),
+                policies,
+                scope,
+                bounds,
+                source_identity,
+                tags,
+                provider,
+            },
+        );
     (kind, principal, "[A-Z0-9]{0,21}", session).prop_map(|(kind, principal, unique_id, session)| Claims {
         kind,
         principal,

@@ -209,14 +209,18 @@ async fn sessions_and_revocations_last_as_long_as_they_can_matter(store: &Store)
         local_origin: true,
     };
     let all = Revocation { id: uid(), cut: Cut::Principal, subject: "AROA9".to_owned(), ..cut.clone() };
+    let given = uid();
+    let subject = super::super::sessions::grant_subject(account(10), given);
+    let grant = Revocation { id: uid(), cut: Cut::Grant, subject, ..cut.clone() };
     let twin = SessionRow { id: uid(), ..session.clone() };
-    let kept = (session.clone(), cut.clone(), all.clone(), twin.clone());
+    let kept = (session.clone(), cut.clone(), all.clone(), twin.clone(), grant.clone());
     commit!(store, |tx| {
         tx.session_insert(&kept.0).await?;
         tx.session_insert(&kept.3).await?;
         tx.revocation_insert(&kept.1, at(150)).await?;
         tx.revocation_insert(&kept.1, at(150)).await?;
         tx.revocation_insert(&kept.2, at(150)).await?;
+        tx.revocation_insert(&kept.4, at(150)).await?;
     });
     let mut snapshot = store.snapshot().await.unwrap();
     let mut tx = snapshot.tx();
@@ -236,7 +240,12 @@ async fn sessions_and_revocations_last_as_long_as_they_can_matter(store: &Store)
     assert!(!tx.is_revoked(account(11), session.id, "AROA1", at(100)).await.unwrap(), "another account's");
     assert!(tx.is_revoked(account(11), uid(), "AROA9", at(149)).await.unwrap());
     assert!(!tx.is_revoked(account(11), uid(), "AROA9", at(150)).await.unwrap(), "issued after the cut");
-    assert_eq!(tx.stream_head(super::super::streams::REVOCATIONS, 0).await.unwrap(), 2);
+    assert_eq!(tx.revocation(grant.id).await.unwrap(), Some(grant.clone()));
+    assert!(tx.is_grant_cut(account(10), given, at(149)).await.unwrap());
+    assert!(!tx.is_grant_cut(account(10), given, at(150)).await.unwrap(), "issued after the cut");
+    assert!(!tx.is_grant_cut(account(11), given, at(149)).await.unwrap(), "another account's");
+    assert!(!tx.is_revoked(account(10), given, "AROA1", at(100)).await.unwrap(), "a grant is no session");
+    assert_eq!(tx.stream_head(super::super::streams::REVOCATIONS, 0).await.unwrap(), 3);
     drop(snapshot);
     let swept = commit!(store, |tx| { tx.session_sweep(at(201)).await? });
     assert!(swept >= 3, "{swept}");

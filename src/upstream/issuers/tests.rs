@@ -1,5 +1,6 @@
 use super::{Egress, FRESH, Kept, RETRY_EVERY, STALE_MAX, UNKNOWN_EVERY, https};
 use crate::clock::Timestamp;
+use crate::names::Network;
 
 #[test]
 fn addresses_inside_are_refused_unless_they_are_allowed() {
@@ -14,9 +15,15 @@ fn addresses_inside_are_refused_unless_they_are_allowed() {
     for address in &inside {
         assert!(!none.permits(address.parse().unwrap()), "{address}");
     }
-    let some = Egress::new(&["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()]);
-    for (address, permitted) in [("10.1.2.3", true), ("10.2.0.1", false), ("fd00::1", true), ("::ffff:10.1.2.3", true)]
-    {
+    let some = Egress::new(&["10.1.0.0/16", "fd00::/8", "127.0.0.1"].map(|text| Network::parse(text).unwrap()));
+    for (address, permitted) in [
+        ("10.1.2.3", true),
+        ("10.2.0.1", false),
+        ("fd00::1", true),
+        ("127.0.0.1", true),
+        ("127.0.0.2", false),
+        ("::ffff:10.1.2.3", true),
+    ] {
         assert_eq!(some.permits(address.parse().unwrap()), permitted, "{address}");
     }
 }
