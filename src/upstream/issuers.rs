@@ -347,7 +347,7 @@ fn roots(pem: &str) -> Result<RootCertStore, Failure> {
 }
 
 fn silent(issuer: &Issuer, why: &str) -> identity::Error {
-    identity::Error::IssuerSilent { issuer: issuer.to_string(), why: why.to_string() }
+    identity::Error::IssuerSilent { issuer: issuer.to_string(), why: why.to_owned() }
 }
 
 /// A failure with its causes, for the log.
