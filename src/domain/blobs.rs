@@ -7,7 +7,7 @@ use crate::blobs::Reader;
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddress};
+use crate::gate::{Change, Lease, NewRepository, Object, RENEW_EVERY, Repository, RepositoryAddress};
 use crate::keys::{DataKey, Envelope, Hashes, Opener, Part};
 use crate::names::{Digest, Profile, RepositoryRef, Uid};
 use crate::ops::Op;
@@ -120,7 +120,8 @@ impl App {
         let mut view = match opened {
             Err(error) if error.reason == Reason::AccessDenied => {
                 let whole = RepositoryAddress::whole(address);
-                let pushes = self.gate.may::<Repository>(ctx, Op::InitiateLayerUpload, &whole).await;
+                // As a new one: what a push is to make first is asked about like what is there.
+                let pushes = self.gate.may::<NewRepository>(ctx, Op::InitiateLayerUpload, &whole).await;
                 return Err(if pushes { missing(&digest) } else { error });
             }
             opened => opened?,

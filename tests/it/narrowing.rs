@@ -118,6 +118,11 @@ async fn a_token_to_push_stores_under_its_tags_and_one_to_delete_removes_them() 
     let http = Http::new(&region.base, Some(push.clone()));
     http.push_image(&format!("{dev}/team/app"), "v2", &[b"of v2"]).await;
     http.push_image(&format!("{dev}/team/fresh"), "v1", &[b"fresh"]).await;
+    // What its tags do not reach reads as missing, so that a push goes on with the bytes; before there is a repository too.
+    let hidden = format!("team/app/blobs/{}", Digest::of(b"of dev-1"));
+    let [none, other] = ["team/none", "other"].map(|name| hidden.replace("team/app", name));
+    let calls = [&hidden, &none, &other].map(|path| (Method::HEAD, path.as_str()));
+    assert_eq!(told(&region, &push, &calls).await, [404, 404, 403]);
     let owner = region.http("dev").await;
     let text = owner.get(&format!("/v2/{dev}/team/app/manifests/v2")).await.body;
     let typed = [("content-type", crate::harness::MANIFEST)];
