@@ -102,7 +102,7 @@ pub struct Principal {
 pub struct Session {
     /// The session's id; revocations name it.
     pub id: Uid,
-    /// For a role: the name the caller chose.
+    /// For a role: the name the caller chose. For a user: that of the federated user for whom it made the session.
     pub name: Option<SessionName>,
     /// When it was issued.
     pub issued_at: Timestamp,
@@ -215,23 +215,34 @@ impl WebIdentity {
 }
 
 impl Principal {
-    /// The id a caller is known by, as `aws:userid`: a user's unique id, or a role's with the session's name.
+    /// Whether a user made these credentials for somebody else.
+    #[must_use]
+    pub fn is_federated(&self) -> bool {
+        self.name.kind == PrincipalKind::User && self.session.as_ref().is_some_and(|session| session.name.is_some())
+    }
+
+    /// The id a caller is known by, as `aws:userid`: a user's unique id, or a role's with the session's name, or the
+    /// account's with the federated user's.
     #[must_use]
     pub fn user_id(&self) -> String {
         match (self.name.kind, self.session.as_ref().and_then(|session| session.name.as_ref())) {
             (PrincipalKind::Role, Some(session)) => format!("{}:{session}", self.unique_id),
-            _ => self.unique_id.to_string(),
+            (PrincipalKind::User, Some(federated)) => format!("{}:{federated}", self.name.account),
+            (PrincipalKind::User | PrincipalKind::Role, None) => self.unique_id.to_string(),
         }
     }
 
-    /// The ARN a caller is known by: the user's, or the assumed-role session's.
+    /// The ARN a caller is known by: the user's, the assumed-role session's, or the federated user's.
     #[must_use]
     pub fn arn(&self) -> Arn {
         match (&self.name.kind, self.session.as_ref().and_then(|s| s.name.as_ref())) {
             (PrincipalKind::Role, Some(session)) => {
                 Arn::new("sts", "", Some(self.name.account), &format!("assumed-role/{}/{session}", self.name.name))
             }
-            _ => self.name.arn(),
+            (PrincipalKind::User, Some(federated)) => {
+                Arn::new("sts", "", Some(self.name.account), &format!("federated-user/{federated}"))
+            }
+            (PrincipalKind::User | PrincipalKind::Role, None) => self.name.arn(),
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum Kind {
     Registry,
     /// A role, judged by its trust policy too.
     Role,
+    /// Somebody for whom a user makes credentials: `arn:aws:sts::<account>:federated-user/<name>`.
+    FederatedUser,
     /// A user, role or access key of an account: `arn:aws:iam::<account>:…`.
     Principal,
     /// A KMS key of an account in a region.
@@ -218,6 +220,12 @@ operations! {
     SetSourceIdentity "sts:SetSourceIdentity" Read Role "0.2";
     /// Take temporary credentials for oneself.
     GetSessionToken "sts:GetSessionToken" Write Caller "0.2";
+    /// Make credentials for somebody who is no user here.
+    GetFederationToken "sts:GetFederationToken" Write FederatedUser "0.2";
+    /// Tag the session that is made for a federated user.
+    TagFederatedUser "sts:TagSession" Read FederatedUser "0.2";
+    /// Ask whose an access key is.
+    GetAccessKeyInfo "sts:GetAccessKeyInfo" Read Caller "0.2";
     /// Prove an identity and receive a bearer token, over gRPC or at `/token`.
     ExchangeToken "sts:GetCallerIdentity" Read Caller "0.1";
     /// Ask who one is, or whether one is let in.

@@ -156,6 +156,12 @@ impl App {
     /// When the caller's policies or the role's trust policy do not allow it, or a constraint is malformed.
     pub async fn assume_role(&self, ctx: &Ctx, request: AssumeRole) -> Result<Issued> {
         let caller = caller(ctx)?;
+        if caller.is_federated() {
+            return Err(Error::new(
+                Reason::AccessDenied,
+                "Cannot call AssumeRole with the credentials of a federated user",
+            ));
+        }
         check_role(&request.role)?;
         // A user's bearer token is a session too, but not of a role.
         let bounds = Bounds {
@@ -211,10 +217,7 @@ impl App {
         if caller.session.is_some() {
             return Err(Error::new(Reason::AccessDenied, "Cannot call GetSessionToken with session credentials"));
         }
-        let duration = duration.unwrap_or(SESSION_TOKEN_DEFAULT);
-        if !(SESSION_MIN..=SESSION_TOKEN_MAX).contains(&duration) {
-            return Err(Error::invalid("duration", "900 to 129,600 seconds"));
-        }
+        let duration = long_duration(duration)?;
         let session = Session { id: self.clock.uid(), ..self.session_of(&caller, duration, ctx.now) };
         let (issued, row) = self.issue(Principal::clone(&caller), session)?;
         self.gate.write(ctx, Op::GetSessionToken, &ctx.caller, KeepSession { row }).await?;
@@ -222,7 +225,7 @@ impl App {
     }
 
     /// Seals a session before it is recorded: what does not fit a token leaves no row.
-    fn issue(&self, principal: Principal, session: Session) -> Result<(Issued, SessionRow)> {
+    pub(super) fn issue(&self, principal: Principal, session: Session) -> Result<(Issued, SessionRow)> {
         let claims = Claims {
             kind: Kind::Session,
             principal: principal.name.clone(),
@@ -312,6 +315,15 @@ pub(super) fn check_role(name: &PrincipalName) -> Result<()> {
         PrincipalKind::Role => Ok(()),
         PrincipalKind::User => Err(Error::invalid("role_arn", "arn:aws:iam::<account>:role/<name>")),
     }
+}
+
+/// How long credentials last that a user makes of itself.
+pub(super) fn long_duration(asked: Option<Duration>) -> Result<Duration> {
+    let duration = asked.unwrap_or(SESSION_TOKEN_DEFAULT);
+    if (SESSION_MIN..=SESSION_TOKEN_MAX).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(Error::invalid("duration", "900 to 129,600 seconds"))
 }
 
 pub(super) fn checked_duration(asked: Option<Duration>, chained: bool) -> Result<Duration> {

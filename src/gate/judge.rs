@@ -108,6 +108,7 @@ enum Who {
     Role { account: AccountId, session_arn: String, role_arn: String, unique_id: String },
     Service { account: AccountId, arn: String },
     WebIdentity { provider: String },
+    Federated { account: AccountId, arn: String, user: String, unique_id: String },
 }
 
 impl Who {
@@ -119,6 +120,9 @@ impl Who {
                 eval::Caller::RoleSession { account: *account, session_arn, role_arn, unique_id }
             }
             Self::WebIdentity { provider } => eval::Caller::WebIdentity(provider),
+            Self::Federated { account, arn, user, unique_id } => {
+                eval::Caller::FederatedUser { account: *account, arn, user: Some((user, unique_id)) }
+            }
             Self::Service { account, arn } => {
                 eval::Caller::ServiceLinkedRole { account: *account, arn, session_arn: None }
             }
@@ -195,12 +199,17 @@ impl Judge {
         }
         for bound in session.iter().flat_map(|session| &session.bounds) {
             let everything = documents.parse(Kind::Session, bounds::EVERYTHING)?;
-            let policies = self.session.get_or_insert_with(|| vec![("token".to_owned(), everything)]);
+            // A federated user without policies of its own has nothing, and a bound gives it nothing.
+            let all = (!principal.is_federated()).then(|| ("token".to_owned(), everything));
+            let policies = self.session.get_or_insert_with(|| all.into_iter().collect());
             policies.push(("token".to_owned(), documents.parse(Kind::Session, &bounds::compile(bound))?));
         }
         let (arn, unique_id) = (principal.name.arn().to_string(), principal.unique_id.to_string());
         let account = principal.name.account;
         self.caller = match principal.name.kind {
+            PrincipalKind::User if principal.is_federated() => {
+                Who::Federated { account, arn: principal.arn().to_string(), user: arn, unique_id }
+            }
             PrincipalKind::User => Who::User { account, arn, unique_id },
             PrincipalKind::Role => {
                 Who::Role { account, session_arn: principal.arn().to_string(), role_arn: arn, unique_id }
@@ -289,6 +298,10 @@ impl Judge {
         // Who is known may ask about itself, whatever policies say: the evaluation knows the action. Nobody may not.
         if op.spec().resource == On::Caller && matches!(self.caller, Who::Anonymous) {
             return Err(unidentified());
+        }
+        if matches!(self.caller, Who::Federated { .. }) && is_beyond_federated(op.spec().action) {
+            let text = format!("Cannot call {} with the credentials of a federated user", op.spec().action);
+            return Err(Error::new(Reason::AccessDenied, text));
         }
         let mut context = self.context.clone();
         if self.wants_tags
@@ -389,6 +402,12 @@ fn attach(named: &[Named]) -> Vec<Attached<'_>> {
 /// How many tags of a repository stand for "any tag" when a policy limits listing by tag.
 const TAGS_CONSIDERED: u32 = 10_000;
 
+/// What federated users may not do, whatever policies say.
+// SPEC: STS API, `GetFederationToken`: no operation of IAM, and of STS `GetCallerIdentity` alone.
+fn is_beyond_federated(action: &str) -> bool {
+    action.starts_with("iam:") || action.starts_with("sts:") && action != "sts:GetCallerIdentity"
+}
+
 /// Refuses a session that ended, a principal that is gone, and a token that was cut off.
 async fn check_alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp) -> Result<()> {
     let known = tx.principal(&principal.name).await?.is_some_and(|row| row.unique_id == principal.unique_id);
@@ -469,6 +488,11 @@ fn principal_context(context: &mut Context, principal: &Principal) {
     context.set("aws:PrincipalAccount", principal.name.account.as_str());
     context.set("aws:PrincipalIsAWSService", "false");
     match principal.name.kind {
+        PrincipalKind::User if principal.is_federated() => {
+            context.set("aws:PrincipalArn", principal.arn().as_str());
+            context.set("aws:PrincipalType", "FederatedUser");
+            context.set("aws:userid", principal.user_id());
+        }
         PrincipalKind::User => {
             context.set("aws:PrincipalType", "User");
             context.set("aws:username", &*principal.name.name);

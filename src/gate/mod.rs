@@ -25,8 +25,8 @@ pub use audit::Loss;
 pub use judge::{CONTEXT_KEYS, Ruling};
 use judge::{Documents, Judge};
 pub use resource::{
-    Directory, Identified, Key, KeyAddress, Keyring, NewRepository, Object, Organization, Registry, Repository,
-    RepositoryAddress, Resource, Role, RoleAddress, Target,
+    Directory, FederatedUser, FederatedUserAddress, Identified, Key, KeyAddress, Keyring, NewRepository, Object,
+    Organization, Registry, Repository, RepositoryAddress, Resource, Role, RoleAddress, Target,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;

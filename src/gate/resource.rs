@@ -3,7 +3,7 @@
 use crate::authz::context::Context;
 use crate::ctx::{Caller, Ctx, Principal};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Arn, Digest, PrincipalName, RepositoryRef, SessionName, SessionTag, Tag};
+use crate::names::{AccountId, Arn, Digest, FederatedName, PrincipalName, RepositoryRef, SessionName, SessionTag, Tag};
 use crate::store::{self, Tx, directory, registries, repositories};
 use std::future::Future;
 use std::ops::Deref;
@@ -243,15 +243,7 @@ impl Resource for Role {
         if let Some(identity) = &address.source_identity {
             context.set("sts:SourceIdentity", &**identity);
         }
-        if !address.tags.is_empty() {
-            let keys =
-                |tags: &mut dyn Iterator<Item = &SessionTag>| tags.map(|tag| tag.key().to_owned()).collect::<Vec<_>>();
-            context.set_many("aws:TagKeys", keys(&mut address.tags.iter()));
-            context.set_many("sts:TransitiveTagKeys", keys(&mut address.tags.iter().filter(|tag| tag.is_transitive())));
-        }
-        for tag in &address.tags {
-            context.set(&format!("aws:RequestTag/{}", tag.key()), tag.value());
-        }
+        tag_context(context, &address.tags);
         target
     }
 
@@ -270,6 +262,52 @@ impl Resource for Role {
             ),
         };
         Error::new(Reason::AccessDenied, text)
+    }
+}
+
+/// Somebody for whom a user makes credentials; it is nobody before that, and only a name after it.
+#[derive(Clone, Debug)]
+pub struct FederatedUser;
+
+/// A federated user, and what its session will be tagged with.
+#[derive(Clone, Debug)]
+pub struct FederatedUserAddress {
+    /// The account of the user that makes the credentials.
+    pub account: AccountId,
+    /// The name.
+    pub name: FederatedName,
+    /// The tags that are passed.
+    pub tags: Vec<SessionTag>,
+}
+
+impl Resource for FederatedUser {
+    type Address = FederatedUserAddress;
+
+    fn target(address: &Self::Address) -> Target {
+        let arn = Arn::new("sts", "", Some(address.account), &format!("federated-user/{}", address.name));
+        let mut target = Target::new(arn.as_str(), Some(address.account));
+        tag_context(&mut target.context, &address.tags);
+        target
+    }
+
+    async fn load(_: &mut Tx<'_>, _: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(Some(Self))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        account_missing(address.account)
+    }
+}
+
+/// What policies know of tags that are passed.
+fn tag_context(context: &mut Context, tags: &[SessionTag]) {
+    let keys = |tags: &mut dyn Iterator<Item = &SessionTag>| tags.map(|tag| tag.key().to_owned()).collect::<Vec<_>>();
+    if !tags.is_empty() {
+        context.set_many("aws:TagKeys", keys(&mut tags.iter()));
+        context.set_many("sts:TransitiveTagKeys", keys(&mut tags.iter().filter(|tag| tag.is_transitive())));
+    }
+    for tag in tags {
+        context.set(&format!("aws:RequestTag/{}", tag.key()), tag.value());
     }
 }
 

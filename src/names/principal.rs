@@ -49,6 +49,13 @@ iam_name!(
     SessionName, "role session name", 2, 64
 );
 
+iam_name!(
+    /// The name of somebody for whom a user makes credentials.
+    ///
+    /// SPEC: STS `GetFederationToken`, `Name`.
+    FederatedName, "federated user name", 2, 32
+);
+
 /// Which kind of long-lived principal a name denotes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum PrincipalKind {

@@ -44,6 +44,14 @@ as_role aws sts get-caller-identity | grep -q ":user/admin" || fail "the session
 refused 'InvalidClientTokenId' env AWS_ACCESS_KEY_ID="$(told "$work/role.json" '["Credentials"]["AccessKeyId"]')" \
     AWS_SECRET_ACCESS_KEY="$(told "$work/role.json" '["Credentials"]["SecretAccessKey"]')" AWS_SESSION_TOKEN=ts1.AAAA aws sts get-caller-identity
 
+aws sts get-federation-token --name carol --policy file://"$work/ecr.json" >"$work/role.json"
+[ "$(told "$work/role.json" '["FederatedUser"]["Arn"]')" = "arn:aws:sts::$account:federated-user/carol" ] || fail "$(cat "$work/role.json")"
+as_role aws sts get-caller-identity | grep -q ":federated-user/carol" || fail "not the federated user"
+as_role aws ecr describe-repositories >/dev/null
+refused AccessDenied as_role aws sts assume-role --role-arn "$role" --role-session-name night --external-id who-asks
+[ "$(aws sts get-access-key-info --access-key-id "$AWS_ACCESS_KEY_ID" --query Account --output text)" = "$account" ] || fail "whose key it is"
+refused ValidationError aws sts get-access-key-info --access-key-id AKIAAAAAAAAAAAAAAAAA
+
 # --- ecr
 aws ecr create-repository --repository-name team/app --image-tag-mutability IMMUTABLE_WITH_EXCLUSION \
     --image-tag-mutability-exclusion-filters filterType=WILDCARD,filter=dev-* >"$work/repository.json"

@@ -141,6 +141,7 @@ fn the_document_of_operations_is_the_table() {
             Kind::Key => "KMS key",
             Kind::Organization => "organization",
             Kind::Caller => "the caller itself",
+            Kind::FederatedUser => "federated user",
         };
         let (name, action, since, meaning) = (op.name(), spec.action, spec.since, &meanings[op.name()]);
         text += &format!("| `{name}` | `{action}` | {class} | {resource} | {since} | {meaning} |\n");

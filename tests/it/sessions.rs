@@ -411,3 +411,76 @@ async fn who_is_behind_a_session_stays_so_along_a_chain_of_roles() {
     assert_eq!(take(&ctx, &strict, None).await.map(drop).unwrap_err().reason, Reason::AccessDenied);
     assert!(take(&admin, &strict, None).await.is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_federated_user_has_what_its_maker_and_its_policy_both_allow_and_never_more() {
+    use transship::domain::federated_users::GetFederationToken;
+    use transship::names::FederatedName;
+    let region = Region::start().await;
+    let dev = region.account("dev");
+    region.http("dev").await.push_image(&format!("{dev}/app"), "v1", &[b"layer"]).await;
+    let maker = tenants::user(
+        &region,
+        "dev",
+        "maker",
+        &allow(
+            &["sts:GetFederationToken", "sts:TagSession", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "iam:*"],
+            "*",
+        ),
+    )
+    .await;
+    let ctx = region.caller(maker.clone()).await;
+    let make = async |policies: Vec<String>, tags: Vec<SessionTag>| {
+        let name = FederatedName::parse("carol").unwrap();
+        let request = GetFederationToken { name, policies, duration: None, tags };
+        region.app().federation_token(&now(&region, &ctx), request).await
+    };
+    let image = format!("/v2/{dev}/app/manifests/v1");
+    let pulls = async |issued: &Issued| {
+        let (token, ctx) = tenants::bearer(&region, issued).await;
+        (Http::new(&region.base, Some(token)).get(&image).await.status, ctx)
+    };
+    let all = allow(&["*"], "*");
+    let issued = make(vec![all.clone()], Vec::new()).await.unwrap();
+    assert_eq!(issued.principal.arn().as_str(), format!("arn:aws:sts::{dev}:federated-user/carol"));
+    assert_eq!(issued.principal.user_id(), format!("{dev}:carol"));
+    let (status, carol) = pulls(&issued).await;
+    assert_eq!(status, StatusCode::OK);
+    // Neither IAM nor STS, though its maker may, and nothing beyond its maker.
+    let admin = region.app().create_user(&carol, dev, &transship::names::UserName::parse("mallory").unwrap()).await;
+    assert_eq!(admin.map(drop).map_err(|e| e.reason), Err(Reason::AccessDenied));
+    let me = trust(&format!("arn:aws:iam::{dev}:root"), None);
+    let role = tenants::role(&region, "dev", "open", &me, &all).await;
+    assert_eq!(assume(&region, &carol, asking(&role)).await.map(drop), Err(Reason::AccessDenied));
+    let refused = region.app().federation_token(
+        &carol,
+        GetFederationToken {
+            name: FederatedName::parse("eve").unwrap(),
+            policies: vec![],
+            duration: None,
+            tags: vec![],
+        },
+    );
+    assert_eq!(refused.await.map(drop).map_err(|e| e.reason), Err(Reason::AccessDenied));
+    // Without a policy of its own it has nothing, and a narrower token of nothing is nothing.
+    let bare = make(Vec::new(), Vec::new()).await.unwrap();
+    assert_eq!(pulls(&bare).await.0, StatusCode::FORBIDDEN);
+    // Unless a repository names it.
+    let policy = serde_json::json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ecr:BatchGetImage",
+        "Principal": {"AWS": format!("arn:aws:sts::{dev}:federated-user/carol")}}});
+    let address = repository(&region, "dev", "app");
+    let owner = region.admin("dev").await;
+    region.app().set_repository_policy(&owner, &address, &policy.to_string(), false).await.unwrap();
+    assert_eq!(pulls(&bare).await.0, StatusCode::OK);
+    region.app().delete_repository_policy(&owner, &address).await.unwrap();
+    // Tags are its own, and its end is its maker's.
+    let tagged = serde_json::json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*",
+        "Condition": {"StringEquals": {"aws:PrincipalTag/team": "blue", "aws:PrincipalType": "FederatedUser"}}}});
+    let tag = SessionTag::new("team", "blue", false).unwrap();
+    let blue = make(vec![tagged.to_string()], vec![tag]).await.unwrap();
+    assert_eq!(pulls(&blue).await.0, StatusCode::OK);
+    assert_eq!(pulls(&make(vec![tagged.to_string()], Vec::new()).await.unwrap()).await.0, StatusCode::FORBIDDEN);
+    let (token, _) = tenants::bearer(&region, &blue).await;
+    region.app().delete_principal(&owner, maker).await.unwrap();
+    assert_eq!(Http::new(&region.base, Some(token)).get(&image).await.status, StatusCode::UNAUTHORIZED);
+}

@@ -2,10 +2,11 @@
 
 use super::tree::Tree;
 use super::{Asking, Parameters};
+use crate::domain::federated_users::GetFederationToken;
 use crate::domain::federation::{AssumeRoleWithWebIdentity, Federated};
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Reason, Result};
-use crate::names::{Arn, PrincipalName, SessionName, SessionTag};
+use crate::names::{Arn, FederatedName, PrincipalName, SessionName, SessionTag};
 use crate::ops::Op;
 use crate::secret::Secret;
 use std::time::Duration;
@@ -42,7 +43,9 @@ macro_rules! calls {
 calls! {
     AssumeRole => AssumeRole;
     AssumeRoleWithWebIdentity => AssumeRoleWithWebIdentity;
+    GetAccessKeyInfo => GetAccessKeyInfo;
     GetCallerIdentity => GetCallerIdentity;
+    GetFederationToken => GetFederationToken;
     GetSessionToken => GetSessionToken;
 }
 
@@ -51,7 +54,11 @@ impl Call {
     pub(super) fn is_unsigned(self) -> bool {
         match self {
             Self::AssumeRoleWithWebIdentity => true,
-            Self::AssumeRole | Self::GetCallerIdentity | Self::GetSessionToken => false,
+            Self::AssumeRole
+            | Self::GetAccessKeyInfo
+            | Self::GetCallerIdentity
+            | Self::GetFederationToken
+            | Self::GetSessionToken => false,
         }
     }
 
@@ -59,6 +66,8 @@ impl Call {
         match self {
             Self::AssumeRole => assume_role(asking, parameters).await,
             Self::AssumeRoleWithWebIdentity => assume_role_with_web_identity(asking, parameters).await,
+            Self::GetAccessKeyInfo => access_key_info(asking, parameters).await,
+            Self::GetFederationToken => federation_token(asking, parameters).await,
             Self::GetCallerIdentity => caller_identity(asking, parameters).await,
             Self::GetSessionToken => session_token(asking, parameters).await,
         }
@@ -125,6 +134,37 @@ fn assumed(issued: &Issued, packed: bool) -> Vec<Tree> {
     let identity = issued.principal.session.as_ref().and_then(|session| session.source_identity.as_ref());
     result.extend(identity.map(|identity| Tree::Text("SourceIdentity", identity.to_string())));
     result
+}
+
+async fn federation_token(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
+    parameters.only(&["Name", "Policy", "DurationSeconds", "Tags"])?;
+    let request = GetFederationToken {
+        name: FederatedName::parse(required(parameters, "Name")?)?,
+        policies: parameters.text("Policy").map(ToOwned::to_owned).into_iter().collect(),
+        duration: duration(parameters)?,
+        tags: tags(parameters)?,
+    };
+    let packed = !request.policies.is_empty() || !request.tags.is_empty();
+    let issued = asking.app.federation_token(&asking.ctx, request).await?;
+    let user = vec![
+        Tree::Text("FederatedUserId", issued.principal.user_id()),
+        Tree::Text("Arn", issued.principal.arn().to_string()),
+    ];
+    let mut result = vec![credentials(&issued), Tree::Fields("FederatedUser", user)];
+    if packed {
+        result.push(Tree::Text("PackedPolicySize", issued.credentials.packed_percent.to_string()));
+    }
+    Ok(result)
+}
+
+/// SPEC: AWS STS API, `GetAccessKeyInfo`: `[\w]{16,128}`.
+async fn access_key_info(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
+    parameters.only(&["AccessKeyId"])?;
+    let id = required(parameters, "AccessKeyId")?;
+    if !(16..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Err(Error::invalid("AccessKeyId", "16-128 characters A-Z a-z 0-9 _"));
+    }
+    Ok(vec![Tree::Text("Account", asking.app.access_key_account(&asking.ctx, id).await?.to_string())])
 }
 
 async fn session_token(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {

@@ -45,6 +45,8 @@ fn calls(region: &Region) -> Vec<Call> {
         sts("GetCallerIdentity", ""),
         sts("AssumeRole", &role),
         sts("GetSessionToken", ""),
+        sts("GetFederationToken", "&Name=carol"),
+        sts("GetAccessKeyInfo", &format!("&AccessKeyId={}", region.access_key("dev").0)),
         sts(WEB_IDENTITY, &format!("{role}&WebIdentityToken=no.token.atall")),
     ]
 }
@@ -102,6 +104,18 @@ pub(super) async fn section() -> Section {
         let body = format!("Action=AssumeRole&Version=2011-06-15{role}{more}");
         let answer = Call { service: "sts", operation: "AssumeRole", body }.to(&region, Some(&foreign)).await;
         assert!(answer.text().contains("AccessDenied") && answer.text().contains(action), "{}", answer.text());
+    }
+    // Nor may who makes a federated user, who needs leave for that too.
+    let body = "Action=GetFederationToken&Version=2011-06-15&Name=carol&Tags.member.1.Key=team&Tags.member.1.Value=a";
+    for (name, actions, denied) in
+        [("idle", &["ecr:*"], "sts:GetFederationToken"), ("federator", &["sts:GetFederationToken"], "sts:TagSession")]
+    {
+        let user = crate::tenants::user(&region, "prod", name, &crate::tenants::allow(actions, "*")).await;
+        let made = region.app().create_access_key(&region.admin("prod").await, user).await.unwrap();
+        let key = crate::aws::Key { id: made.id, secret: made.secret, token: None };
+        let call = Call { service: "sts", operation: "GetFederationToken", body: body.to_owned() };
+        let answer = call.to(&region, Some(&key)).await;
+        assert!(answer.text().contains("AccessDenied") && answer.text().contains(denied), "{}", answer.text());
     }
     crate::operations::denied(&region, "prod", "refused-aws.txt").await;
     for (name, call) in signed() {
