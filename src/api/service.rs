@@ -105,12 +105,17 @@ fn identified(app: &App, mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Alive is the process; ready is a process that knows its organization.
+/// Alive is the process; what it takes to be ready, the domain says.
 fn probe(app: &App, path: &str) -> Response<Body> {
-    if path == "/livez" || app.token_keys().is_ok() {
-        return Response::new(body::full("ok\n"));
+    let ready = if path == "/livez" { Ok(()) } else { app.ready() };
+    match ready {
+        Ok(()) => Response::new(body::full("ok\n")),
+        Err(error) => {
+            let mut response = Response::new(body::full(format!("{}\n", error.message)));
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response
+        }
     }
-    bare(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 fn bare(status: StatusCode) -> Response<Body> {

@@ -105,7 +105,10 @@ async fn drain(store: Store, mut receiver: mpsc::Receiver<Message>, lost: Arc<At
             && let Err(error) = store.write(Arc::new(Batch(rows))).await
         {
             lost.fetch_add(count, Ordering::Relaxed);
-            tracing::error!(rows = count, error = ?error, "audit rows were lost");
+            // That nothing is written any more has been said.
+            if error.kind != store::Kind::Ended {
+                tracing::error!(rows = count, error = ?error, "audit rows were lost");
+            }
         }
         for done in waiting {
             let _ = done.send(());

@@ -195,7 +195,10 @@ impl Gate {
             audit_id: self.clock.uid(),
             change,
         };
-        let answer = self.store.write(Arc::new(authorized)).await;
+        let answer = match self.store.syncs().check() {
+            Ok(()) => self.store.write(Arc::new(authorized)).await,
+            Err(ended) => Err(ended),
+        };
         if let Err(error) = &answer {
             self.audit.refused(ctx, op, &target, error);
         }

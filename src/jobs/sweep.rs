@@ -13,6 +13,9 @@ pub async fn sweep(app: Arc<App>, period: Duration, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(app.clock().jitter(period)) => {}
         }
+        if app.writes_ended() {
+            continue;
+        }
         match app.sweep().await {
             Ok(swept) if swept == Swept::default() => {}
             Ok(swept) => tracing::info!(
