@@ -149,8 +149,9 @@ impl Writer {
                 }
                 next = if batch.len() < BATCH_MAX { waiting.try_recv().ok() } else { None };
             }
-            self.batch(batch);
-            self.checkpoint();
+            if self.batch(batch) {
+                self.checkpoint();
+            }
             if let Some(closed) = stop {
                 waiting.close();
                 refuse(&mut waiting);
@@ -161,11 +162,11 @@ impl Writer {
         }
     }
 
-    /// Runs changes in one transaction and answers them.
-    fn batch(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+    /// Runs changes in one transaction and answers them; whether it was committed.
+    fn batch(&mut self, mut jobs: Vec<Box<dyn Job>>) -> bool {
         jobs.retain(|job| !job.is_abandoned());
         if jobs.is_empty() {
-            return;
+            return false;
         }
         let verdict = self.transaction(&mut jobs);
         if verdict.is_err() {
@@ -176,6 +177,7 @@ impl Writer {
             // A value whose destructor panics must not take the thread along.
             let _ = catch_unwind(AssertUnwindSafe(|| job.answer(verdict)));
         }
+        verdict.is_ok()
     }
 
     fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
