@@ -7,6 +7,7 @@ use crate::error::{Error, Reason, Result};
 use crate::identity::{self, Kind};
 use crate::listen::Peer;
 use crate::ops::Op;
+use crate::store::Snapshot;
 use http::header::USER_AGENT;
 use http::{Extensions, HeaderMap};
 
@@ -30,14 +31,20 @@ pub(super) fn context(app: &App, headers: &HeaderMap, extensions: &Extensions) -
     }
 }
 
-/// The caller of an operation on the registry's HTTP surface; nobody without credentials.
-pub(super) async fn of_registry(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -> Result<Caller> {
+/// The caller of an operation on the registry's HTTP surface, nobody without credentials, and the snapshot on which it was
+/// found.
+pub(super) async fn of_registry(
+    app: &App,
+    ctx: &Ctx,
+    op: Op,
+    headers: &HeaderMap,
+) -> Result<(Caller, Option<Snapshot>)> {
     app.identify(ctx, op, identity::shown(headers), Kind::ON_REGISTRY).await
 }
 
 /// The caller of an operation over gRPC, where there is always one.
 pub(super) async fn of_call(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -> Result<Caller> {
-    match app.identify(ctx, op, identity::bearer_token(headers), Kind::ON_GRPC).await? {
+    match app.identify(ctx, op, identity::bearer_token(headers), Kind::ON_GRPC).await?.0 {
         Caller::Anonymous => {
             Err(app.unidentified(ctx, op, "this call needs `authorization: Bearer <token>`; ExchangeToken gives one"))
         }

@@ -50,14 +50,17 @@ impl Service<Request<Incoming>> for Clients {
         let (parts, body) = request.into_parts();
         let surface = surface(&parts);
         let request = Request::from_parts(parts, body);
-        let (app, grpc) = (self.app.clone(), self.grpc.clone());
+        let app = self.app.clone();
+        if let Some(Surface::Grpc) = surface {
+            let grpc = self.grpc.clone();
+            return Box::pin(async move { Ok(identified(&app, routed(grpc, request).await)) });
+        }
         Box::pin(async move {
             Ok(match surface {
-                Some(Surface::Grpc) => identified(&app, routed(grpc, request).await),
                 Some(Surface::Oci) => oci::handle(&app, request).await,
                 Some(Surface::Probe) => probe(&app, request.uri().path()),
                 Some(Surface::Aws) => aws::handle(&app, request).await,
-                None => bare(StatusCode::NOT_FOUND),
+                Some(Surface::Grpc) | None => bare(StatusCode::NOT_FOUND),
             })
         })
     }

@@ -14,8 +14,9 @@ use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TokenKeys};
 use crate::names::PrincipalName;
 use crate::ops::Op;
 use crate::secret::Secret;
+use crate::store::Snapshot;
 use async_trait::async_trait;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a bearer token from a proof lasts.
@@ -52,15 +53,34 @@ impl identity::Directory for App {
     }
 
     async fn stand(&self, claims: &Claims) -> Result<bool> {
-        let Session { id, issued_at, .. } = &claims.session;
-        let mut snapshot = self.store.snapshot().await?;
-        let mut tx = snapshot.tx();
-        if tx.is_revoked(claims.principal.account, *id, &claims.unique_id, *issued_at).await? {
-            return Ok(false);
-        }
-        let row = tx.principal(&claims.principal).await?;
-        Ok(row.is_some_and(|row| *row.unique_id == *claims.unique_id))
+        stand(&mut self.store.snapshot().await?, claims).await
     }
+}
+
+/// The directory, which keeps the snapshot on which claims stood: what is answered next can be read on it too.
+struct Looked<'a> {
+    app: &'a App,
+    snapshot: Mutex<Option<Snapshot>>,
+}
+
+#[async_trait]
+impl identity::Directory for Looked<'_> {
+    async fn access_key(&self, id: &str) -> Result<Option<AccessKey>> {
+        self.app.access_key(id).await
+    }
+
+    async fn stand(&self, claims: &Claims) -> Result<bool> {
+        let mut snapshot = self.app.store.snapshot().await?;
+        let stands = stand(&mut snapshot, claims).await?;
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        Ok(stands)
+    }
+}
+
+/// Whether the principal of claims is there, and its session was not cut off.
+async fn stand(snapshot: &mut Snapshot, claims: &Claims) -> Result<bool> {
+    let Session { id, issued_at, .. } = &claims.session;
+    Ok(snapshot.tx().principal_stands(&claims.principal, &claims.unique_id, *id, *issued_at).await?)
 }
 
 impl App {
@@ -82,7 +102,8 @@ impl App {
         identity::from_token(text, allowed, self, &*self.token_keys()?, self.clock.now()).await
     }
 
-    /// The caller of what a request shows, for an operation; nobody if it shows nothing.
+    /// The caller of what a request shows, for an operation; nobody if it shows nothing. With it comes the snapshot on which
+    /// a token's holder was found, for the one read that answers the request: whoever does not read at once drops it.
     ///
     /// # Errors
     /// As [`App::caller_of_token`], or what was wrong with the credential's form; audited.
@@ -92,20 +113,24 @@ impl App {
         op: Op,
         shown: Result<Option<Secret<String>>, identity::Error>,
         allowed: &[Kind],
-    ) -> Result<Caller> {
-        let (holder, believed) = match shown {
+    ) -> Result<(Caller, Option<Snapshot>)> {
+        let looked = Looked { app: self, snapshot: Mutex::default() };
+        let (text, believed) = match shown {
             Ok(None) => (None, Ok(Caller::Anonymous)),
             Ok(Some(text)) if text.expose() == NOBODY => (None, Ok(Caller::Anonymous)),
             Ok(Some(text)) => {
-                let holder = self.token_keys()?.holder(text.expose());
-                (holder, self.caller_of_token(text.expose(), allowed).await)
+                let (keys, now) = (self.token_keys()?, self.clock.now());
+                let believed = identity::from_token(text.expose(), allowed, &looked, &keys, now).await;
+                (Some(text), believed)
             }
             Err(error) => (None, Err(error.into())),
         };
-        let caller =
-            believed.map_err(|error| self.unbelieved(ctx, op, holder.as_deref().unwrap_or(UNPROVEN), error))?;
+        let caller = believed.map_err(|error| {
+            let holder = text.and_then(|text| self.token_keys().ok()?.holder(text.expose()));
+            self.unbelieved(ctx, op, holder.as_deref().unwrap_or(UNPROVEN), error)
+        })?;
         self.meter.admit(ctx, &caller)?;
-        Ok(caller)
+        Ok((caller, looked.snapshot.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// The caller of a request that is signed for a service of this region, for an operation.

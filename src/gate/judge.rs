@@ -15,14 +15,30 @@ use crate::ctx::{Caller, Ctx, Principal, replication_role};
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Arn, PrincipalKind};
 use crate::ops::{Class, Kind as On, Op};
+use crate::store::directory::Policy;
 use crate::store::registries::StoredPolicy;
 use crate::store::{Tx, repositories::RepositoryRow};
+use std::borrow::Cow;
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Parsed documents by kind, text and bindings; emptied when full, since policies change rarely.
+/// Parsed documents by kind, text and bindings; emptied when full, since policies change rarely. Found by a hash, and
+/// then compared, so that a search copies nothing; of two with one hash the last stays.
 #[derive(Default)]
-pub(super) struct Documents(Mutex<HashMap<(Kind, String, String), Arc<Document>>>);
+pub(super) struct Documents {
+    hasher: RandomState,
+    found: Mutex<HashMap<u64, Parsed>>,
+}
+
+/// A document and what it was parsed from.
+struct Parsed {
+    kind: Kind,
+    text: String,
+    bindings: Option<BTreeMap<String, String>>,
+    document: Arc<Document>,
+}
 
 /// How many parsed documents are kept: some 10 KiB each at most, so 40 MiB at the worst.
 const DOCUMENTS_MAX: usize = 4_096;
@@ -38,9 +54,10 @@ impl Documents {
         text: &str,
         bindings: Option<&BTreeMap<String, String>>,
     ) -> Result<Arc<Document>> {
-        let key = (kind, text.to_owned(), bindings.map_or_else(String::new, |map| format!("{map:?}")));
-        if let Some(found) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(found.clone());
+        let hash = self.hasher.hash_one((kind, text, bindings));
+        let is_it = |it: &&Parsed| it.kind == kind && it.text == text && it.bindings.as_ref() == bindings;
+        if let Some(found) = self.found().get(&hash).filter(is_it) {
+            return Ok(found.document.clone());
         }
         // A stored policy was accepted once; if it no longer parses the request fails closed.
         let mut document = Document::parse(kind, text).map_err(Error::internal)?;
@@ -48,12 +65,17 @@ impl Documents {
             document.bind(bindings);
         }
         let document = Arc::new(document);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let parsed = Parsed { kind, text: text.to_owned(), bindings: bindings.cloned(), document: document.clone() };
+        let mut all = self.found();
         if all.len() >= DOCUMENTS_MAX {
             all.clear();
         }
-        all.insert(key, document.clone());
+        all.insert(hash, parsed);
         Ok(document)
+    }
+
+    fn found(&self) -> MutexGuard<'_, HashMap<u64, Parsed>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,7 +112,8 @@ pub const CONTEXT_KEYS: &[&str] = &[
 pub struct Ruling {
     /// What was decided.
     pub outcome: Outcome,
-    /// AWS's sentence about the caller's own request; anybody may read it.
+    /// AWS's sentence about the caller's own request; anybody may read it. Empty, as `detail`, for what is allowed, unless
+    /// an explanation was asked for.
     pub sentence: String,
     /// Policy and statement, or what was missing; for the account of that policy only.
     pub detail: String,
@@ -175,8 +198,7 @@ impl Judge {
         ctx: &Ctx,
         principal: &Principal,
     ) -> Result<()> {
-        check_alive(tx, principal, ctx.now).await?;
-        for policy in tx.policy_list(&principal.unique_id).await? {
+        for policy in alive(tx, principal, ctx.now).await? {
             self.identity.push((policy.name, documents.parse(Kind::Identity, &policy.document)?));
         }
         let session = principal.session.as_ref();
@@ -270,17 +292,27 @@ impl Judge {
         self.identity.iter().chain(session).chain(&self.resource).map(|(_, document)| document)
     }
 
-    /// Decides for a part of the repository the judge was loaded for; reads its tags if a policy asks for them.
+    /// Decides for a part of the repository the judge was loaded for; reads its tags if a policy asks for them. What is
+    /// allowed needs no words.
     pub(super) async fn decide(&self, tx: &mut Tx<'_>, op: Op, target: &Target) -> Result<Ruling> {
+        self.rule(tx, op, target, false).await
+    }
+
+    /// As [`Judge::decide`]; says also why something is allowed.
+    pub(super) async fn explain(&self, tx: &mut Tx<'_>, op: Op, target: &Target) -> Result<Ruling> {
+        self.rule(tx, op, target, true).await
+    }
+
+    async fn rule(&self, tx: &mut Tx<'_>, op: Op, target: &Target, in_words: bool) -> Result<Ruling> {
         // Who is known may ask about itself, whatever policies say: the evaluation knows the action. Nobody may not.
         if op.spec().resource == On::Caller && matches!(self.caller, Who::Anonymous) {
             return Err(unidentified());
         }
-        let mut context = self.context.clone();
+        let mut context = Cow::Borrowed(&self.context);
         if self.wants_tags
             && let Some((_, object)) = &target.repository
         {
-            context.set_many("ecr:ImageTag", self.tags(tx, object).await?);
+            context.to_mut().set_many("ecr:ImageTag", self.tags(tx, object).await?);
         }
         debug_assert!(context.is_within(CONTEXT_KEYS), "a key is missing from the list: {context:?}");
         let account = target.account.ok_or_else(|| {
@@ -298,6 +330,10 @@ impl Judge {
         let policies =
             Policies { identity: &identity, resource: &resource, session: session.as_deref(), ..Policies::default() };
         let decision = self.evaluate(&request, &policies);
+        if decision.is_allowed() && !in_words {
+            let (outcome, kind, permit) = (decision.outcome(), decision.kind(), Allowed::grant((), &decision));
+            return Ok(Ruling { outcome, sentence: String::new(), detail: String::new(), kind, permit });
+        }
         // To another account's caller a refusal reads the same whether the resource is missing, forbidden or denied:
         // its sentence is made as if there were no policy on the resource.
         let told = if decision.is_allowed() || request.caller.account() == Some(account) {
@@ -338,6 +374,11 @@ impl Judge {
         if open.is_allowed() { open } else { decision }
     }
 
+    /// The repository's row, as it was judged.
+    pub(super) fn repository(&self) -> Option<&RepositoryRow> {
+        self.repository.as_ref()
+    }
+
     fn is_public(&self) -> bool {
         self.repository.as_ref().is_some_and(|row| row.public)
     }
@@ -375,22 +416,16 @@ fn attach(named: &[Named]) -> Vec<Attached<'_>> {
 /// How many tags of a repository stand for "any tag" when a policy limits listing by tag.
 const TAGS_CONSIDERED: u32 = 10_000;
 
-/// Refuses a session that ended, a principal that is gone, and a token that was cut off.
-async fn check_alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp) -> Result<()> {
-    let known = tx.principal(&principal.name).await?.is_some_and(|row| row.unique_id == principal.unique_id);
-    if !known {
-        return Err(invalid_token());
+/// The policies of a principal; refuses a session that ended, a principal that is gone, and a token that was cut off.
+async fn alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp) -> Result<Vec<Policy>> {
+    let session = principal.session.as_ref();
+    let standing = tx.standing(&principal.name, session.map(|session| (session.id, session.issued_at))).await?;
+    let standing = standing.filter(|it| it.unique_id == principal.unique_id).ok_or_else(invalid_token)?;
+    if session.is_some_and(|session| session.expires_at <= now) {
+        let text = "Your authorization token has expired. Reauthenticate and try again.";
+        return Err(Error::new(Reason::CredentialsExpired, text));
     }
-    if let Some(session) = &principal.session {
-        if session.expires_at <= now {
-            let text = "Your authorization token has expired. Reauthenticate and try again.";
-            return Err(Error::new(Reason::CredentialsExpired, text));
-        }
-        if tx.is_revoked(principal.name.account, session.id, &principal.unique_id, session.issued_at).await? {
-            return Err(invalid_token());
-        }
-    }
-    Ok(())
+    if standing.revoked { Err(invalid_token()) } else { Ok(standing.policies) }
 }
 
 fn invalid_token() -> Error {
@@ -398,7 +433,7 @@ fn invalid_token() -> Error {
 }
 
 fn context(ctx: &Ctx, target: &Target) -> Context {
-    let mut context = Context::default();
+    let mut context = Context::with_room();
     context.set("aws:CurrentTime", ctx.now.to_string());
     context.set("aws:EpochTime", ctx.now.secs().to_string());
     context.set("aws:SecureTransport", ctx.secure.to_string());

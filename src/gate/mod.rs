@@ -130,8 +130,22 @@ impl Gate {
     /// # Errors
     /// The denial, or that the resource is missing.
     pub async fn read<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<View<R>> {
+        self.read_on(ctx, op, address, None).await
+    }
+
+    /// As [`Gate::read`], on a snapshot of this request that is there already, if one is.
+    ///
+    /// # Errors
+    /// As [`Gate::read`].
+    pub async fn read_on<R: Resource>(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        address: &R::Address,
+        snapshot: Option<Snapshot>,
+    ) -> Result<View<R>> {
         let target = R::target(address);
-        let opened = self.open(ctx, op, address, &target).await;
+        let opened = self.open(ctx, op, address, &target, snapshot).await;
         match &opened {
             Ok(_) => self.audit.allowed(ctx, op, &target),
             Err(error) => self.audit.refused(ctx, op, &target, error),
@@ -139,11 +153,21 @@ impl Gate {
         opened
     }
 
-    async fn open<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address, target: &Target) -> Result<View<R>> {
-        let mut snapshot = self.store.snapshot().await?;
+    async fn open<R: Resource>(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        address: &R::Address,
+        target: &Target,
+        snapshot: Option<Snapshot>,
+    ) -> Result<View<R>> {
+        let mut snapshot = match snapshot {
+            Some(snapshot) => snapshot,
+            None => self.store.snapshot().await?,
+        };
         let mut tx = snapshot.tx();
         let (judge, permit) = authorize(&self.documents, &mut tx, ctx, op, target).await?;
-        let resource = R::load(&mut tx, address).await?;
+        let resource = load::<R>(&judge, &mut tx, address).await?;
         let allowed = permit.load(|()| resource.ok_or_else(|| R::missing(address, ctx)))?;
         Ok(View { op, target: target.clone(), snapshot, judge, allowed })
     }
@@ -154,13 +178,13 @@ impl Gate {
     /// The denial, audited, or that the resource is missing.
     pub async fn look<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<View<R>> {
         let target = R::target(address);
-        let opened = self.open::<R>(ctx, op, address, &target).await;
+        let opened = self.open::<R>(ctx, op, address, &target, None).await;
         opened.inspect_err(|error| self.audit.refused(ctx, op, &target, error))
     }
 
     /// Whether the caller may do something else here, on which the words of an answer depend; never audited.
     pub async fn may<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> bool {
-        self.open::<R>(ctx, op, address, &R::target(address)).await.is_ok()
+        self.open::<R>(ctx, op, address, &R::target(address), None).await.is_ok()
     }
 
     /// Authorizes a transfer; the lease that comes with the view judges again on a timer.
@@ -168,7 +192,21 @@ impl Gate {
     /// # Errors
     /// The denial, or that the resource is missing.
     pub async fn stream<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<(View<R>, Lease)> {
-        let view = self.read::<R>(ctx, op, address).await?;
+        self.stream_on(ctx, op, address, None).await
+    }
+
+    /// As [`Gate::stream`], on a snapshot of this request that is there already, if one is.
+    ///
+    /// # Errors
+    /// As [`Gate::stream`].
+    pub async fn stream_on<R: Resource>(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        address: &R::Address,
+        snapshot: Option<Snapshot>,
+    ) -> Result<(View<R>, Lease)> {
+        let view = self.read_on::<R>(ctx, op, address, snapshot).await?;
         let lease = Lease { gate: self.clone(), ctx: ctx.clone(), op, target: R::target(address) };
         Ok((view, lease))
     }
@@ -192,7 +230,7 @@ impl Gate {
             op,
             target: target.clone(),
             address: address.clone(),
-            audit_id: self.clock.uid(),
+            audit_id: self.clock.uid_in_order(),
             change,
         };
         let answer = match self.store.syncs().check() {
@@ -223,7 +261,7 @@ impl Gate {
         let mut tx = snapshot.tx();
         let target = R::target(address);
         let judge = Judge::load(&self.documents, &mut tx, ctx, &target).await?;
-        judge.decide(&mut tx, op, &target).await
+        judge.explain(&mut tx, op, &target).await
     }
 }
 
@@ -239,6 +277,14 @@ async fn authorize(
     match ruling.permit.take().filter(|_| judge::in_scope(ctx, op, target)) {
         Some(permit) => Ok((judge, permit)),
         None => Err(judge::denial(ctx, op, target, ruling)),
+    }
+}
+
+/// The resource: what was judged, where that is the resource itself, else what the transaction has.
+async fn load<R: Resource>(judge: &Judge, tx: &mut Tx<'_>, address: &R::Address) -> Result<Option<R>> {
+    match judge.repository().and_then(|row| R::judged(row, address)) {
+        Some(resource) => Ok(Some(resource)),
+        None => Ok(R::load(tx, address).await?),
     }
 }
 
@@ -345,11 +391,11 @@ impl<C: Change> Apply for Authorized<C> {
     type Error = Error;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<C::Out>> {
-        let (_, permit) = authorize(&self.documents, tx, &self.ctx, self.op, &self.target).await?;
+        let (judge, permit) = authorize(&self.documents, tx, &self.ctx, self.op, &self.target).await?;
         for op in self.change.also() {
             authorize(&self.documents, tx, &self.ctx, *op, &self.target).await?;
         }
-        let resource = C::Resource::load(tx, &self.address).await?;
+        let resource = load::<C::Resource>(&judge, tx, &self.address).await?;
         let allowed = permit.load(|()| resource.ok_or_else(|| C::Resource::missing(&self.address, &self.ctx)))?;
         if let Some(answer) = self.earlier_answer(tx).await? {
             return Ok(Done::Commit(answer));

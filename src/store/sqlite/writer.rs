@@ -227,9 +227,8 @@ impl Writer {
             return;
         }
         let frames = |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(1));
-        let copied = frames("PRAGMA wal_checkpoint(NOOP)").and_then(|log| {
-            if log < LOG_FRAMES { Ok(log) } else { frames("PRAGMA wal_checkpoint(PASSIVE)") }
-        });
+        let copied = frames("PRAGMA wal_checkpoint(NOOP)")
+            .and_then(|log| if log < LOG_FRAMES { Ok(log) } else { frames("PRAGMA wal_checkpoint(PASSIVE)") });
         match copied {
             Ok(_) => {}
             Err(error) if is_failed_sync(&error) => self.syncs.end(WHAT, &error),

@@ -153,7 +153,9 @@ async fn f04_a_checkpoint_whose_sync_fails_ends_writes_at_once_and_the_log_stays
     let process = site.spawn();
     pull(&site.http(), &site.repository, &kept).await;
     Image::small(5_000).push_and_pull(&site.http(), &site.repository).await;
-    println!("F04: a checkpoint's sync failed after {pushed} pushes: writes ended; {before} bytes of log were copied by the next start");
+    println!(
+        "F04: a checkpoint's sync failed after {pushed} pushes: writes ended; {before} bytes of log were copied by the next start"
+    );
     process.kill();
     site.inside(no_orphans).await;
 }
