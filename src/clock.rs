@@ -3,6 +3,7 @@
 //! Key material does not come from here but from `keys`, which uses the cryptographic library's own source.
 
 use crate::names::Uid;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -168,11 +169,27 @@ impl Clock {
     }
 }
 
+/// Random bytes, each given once. They are drawn many at a time, since a draw of a few costs as much.
 fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random source answers");
-    bytes
+    const { assert!(N <= DRAWN) };
+    thread_local! {
+        static LEFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    LEFT.with_borrow_mut(|left| {
+        if left.len() < N {
+            left.resize(DRAWN, 0);
+            aws_lc_rs::rand::fill(left).expect("the system's random source answers");
+        }
+        let (rest, given) = left.split_last_chunk_mut::<N>().expect("so many were drawn");
+        let bytes = std::mem::replace(given, [0; N]);
+        let rest = rest.len();
+        left.truncate(rest);
+        bytes
+    })
 }
+
+/// Random bytes drawn at a time: ids for some sixteen requests.
+const DRAWN: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -192,6 +209,17 @@ mod tests {
             assert_eq!(Timestamp::from_micros(micros).to_string(), text);
         }
         assert_eq!(Timestamp::from_secs(1_440_938_160).civil().amz(), "20150830T123600Z");
+    }
+
+    #[test]
+    fn ids_differ_however_many_are_made() {
+        let clock = Clock::system();
+        let mut made: Vec<_> = (0..1_000).map(|_| clock.uid()).collect();
+        let others = std::thread::spawn(move || (0..1_000).map(|_| clock.uid()).collect::<Vec<_>>());
+        made.extend(others.join().unwrap());
+        assert_eq!(made.iter().collect::<BTreeSet<_>>().len(), 2_000);
+        // No byte of what was drawn is left out, or filled with zeros.
+        assert!((0..16).all(|at| made.iter().filter(|uid| uid.bytes()[at] == 0).count() < 100));
     }
 
     #[test]

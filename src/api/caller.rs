@@ -3,11 +3,11 @@
 use crate::clock::Clock;
 use crate::ctx::{Caller, Ctx, Mutation};
 use crate::domain::App;
+use crate::domain::trust::Stood;
 use crate::error::{Error, Reason, Result};
 use crate::identity::{self, Kind};
 use crate::listen::Peer;
 use crate::ops::Op;
-use crate::store::Snapshot;
 use http::header::USER_AGENT;
 use http::{Extensions, HeaderMap};
 
@@ -31,14 +31,9 @@ pub(super) fn context(app: &App, headers: &HeaderMap, extensions: &Extensions) -
     }
 }
 
-/// The caller of an operation on the registry's HTTP surface, nobody without credentials, and the snapshot on which it was
-/// found.
-pub(super) async fn of_registry(
-    app: &App,
-    ctx: &Ctx,
-    op: Op,
-    headers: &HeaderMap,
-) -> Result<(Caller, Option<Snapshot>)> {
+/// The caller of an operation on the registry's HTTP surface, nobody without credentials, and what was seen of
+/// it.
+pub(super) async fn of_registry(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -> Result<(Caller, Option<Stood>)> {
     app.identify(ctx, op, identity::shown(headers), Kind::ON_REGISTRY).await
 }
 

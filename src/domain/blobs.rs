@@ -7,14 +7,14 @@ use crate::blobs::Reader;
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddress};
+use crate::gate::{Change, Lease, Object, RENEW_EVERY, Repository, RepositoryAddress, Stood};
 use crate::keys::{BranchKey, DataKey, Envelope, Hashes, Opener, Part, WrappedBranchKey};
 use crate::names::{Digest, Profile, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
 use crate::store::claims::ClaimRow;
 use crate::store::images::EdgeKind;
-use crate::store::{self, Apply, Done, Snapshot, Tx};
+use crate::store::{self, Apply, Done, Tx};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -119,10 +119,10 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         digest: Digest,
-        snapshot: Option<Snapshot>,
+        stood: Option<Stood>,
     ) -> Result<u64> {
         let asked = RepositoryAddress::of(address, Object::Blob(digest));
-        let opened = self.gate.read_on::<Repository>(ctx, Op::BatchCheckLayerAvailability, &asked, snapshot).await;
+        let opened = self.gate.read_on::<Repository>(ctx, Op::BatchCheckLayerAvailability, &asked, stood).await;
         let mut view = match opened {
             Err(error) if error.reason == Reason::AccessDenied => {
                 let whole = RepositoryAddress::whole(address);
@@ -159,9 +159,9 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         digest: Digest,
-        snapshot: Option<Snapshot>,
+        stood: Option<Stood>,
     ) -> Result<Blob> {
-        self.get_blob_under(ctx, Op::GetDownloadUrlForLayer, address, digest, snapshot).await
+        self.get_blob_under(ctx, Op::GetDownloadUrlForLayer, address, digest, stood).await
     }
 
     /// As [`App::get_blob`], under another operation.
@@ -171,10 +171,10 @@ impl App {
         op: Op,
         address: &RepositoryRef,
         digest: Digest,
-        snapshot: Option<Snapshot>,
+        stood: Option<Stood>,
     ) -> Result<Blob> {
         let asked = RepositoryAddress::of(address, Object::Blob(digest));
-        let (mut view, lease) = self.gate.stream_on::<Repository>(ctx, op, &asked, snapshot).await?;
+        let (mut view, lease) = self.gate.stream_on::<Repository>(ctx, op, &asked, stood).await?;
         let (repository, mut tx) = view.parts();
         let (link, blob) = tx.link(repository.uid, &digest).await?.ok_or_else(|| missing(&digest))?;
         let branch =

@@ -6,14 +6,14 @@ use crate::authz::permit::Allowed;
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Object, Repository, RepositoryAddress, View};
+use crate::gate::{Change, Object, Repository, RepositoryAddress, Stood, View};
 use crate::keys::{BranchKey, DataKey, Envelope, Hashes, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
 use crate::names::{Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
 use crate::ops::Op;
+use crate::store::Tx;
 use crate::store::claims::ClaimRow;
 use crate::store::images::{EdgeKind, ManifestRow, TagRow};
 use crate::store::streams::{self, ImageRef, NewChange};
-use crate::store::{Snapshot, Tx};
 use bytes::Bytes;
 use std::collections::HashSet;
 
@@ -354,9 +354,9 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         reference: &Reference,
-        snapshot: Option<Snapshot>,
+        stood: Option<Stood>,
     ) -> Result<Image> {
-        let (mut view, row) = self.find_image(ctx, address, reference, snapshot).await?;
+        let (mut view, row) = self.find_image(ctx, address, reference, stood).await?;
         let (repository, mut tx) = view.parts();
         let branch =
             keyring::wrapped_branch(&mut tx, &repository.row, &repository.address, row.key.branch_version).await?;
@@ -374,9 +374,9 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         reference: &Reference,
-        snapshot: Option<Snapshot>,
+        stood: Option<Stood>,
     ) -> Result<Image> {
-        let (_, row) = self.find_image(ctx, address, reference, snapshot).await?;
+        let (_, row) = self.find_image(ctx, address, reference, stood).await?;
         Ok(Image { digest: row.digest, media_type: row.media_type, size: row.size, bytes: Bytes::new() })
     }
 
@@ -385,10 +385,10 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         reference: &Reference,
-        snapshot: Option<Snapshot>,
+        stood: Option<Stood>,
     ) -> Result<(View<Repository>, ManifestRow)> {
         let asked = RepositoryAddress::of(address, reference.object());
-        let mut view = self.gate.read_on::<Repository>(ctx, Op::BatchGetImage, &asked, snapshot).await?;
+        let mut view = self.gate.read_on::<Repository>(ctx, Op::BatchGetImage, &asked, stood).await?;
         let (repository, mut tx) = view.parts();
         let row = match reference {
             Reference::Tag(tag) => tx.manifest_by_tag(repository.uid, tag).await?,

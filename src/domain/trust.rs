@@ -7,6 +7,7 @@ use super::App;
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, Session};
 use crate::error::{Error, Reason, Result};
+pub use crate::gate::Stood;
 use crate::gate::{Identified, Registry};
 use crate::identity::proof::{Expected, claimed_key};
 use crate::identity::sigv4::{self, Presented};
@@ -14,7 +15,6 @@ use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, TokenKeys};
 use crate::names::PrincipalName;
 use crate::ops::Op;
 use crate::secret::Secret;
-use crate::store::Snapshot;
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -53,14 +53,16 @@ impl identity::Directory for App {
     }
 
     async fn stand(&self, claims: &Claims) -> Result<bool> {
-        stand(&mut self.store.snapshot().await?, claims).await
+        let Session { id, issued_at, .. } = &claims.session;
+        let mut snapshot = self.store.snapshot().await?;
+        Ok(snapshot.tx().principal_stands(&claims.principal, &claims.unique_id, *id, *issued_at).await?)
     }
 }
 
-/// The directory, which keeps the snapshot on which claims stood: what is answered next can be read on it too.
+/// The directory, which keeps what it saw of the principal: what is answered next can be read on the same snapshot.
 struct Looked<'a> {
     app: &'a App,
-    snapshot: Mutex<Option<Snapshot>>,
+    stood: Mutex<Option<Stood>>,
 }
 
 #[async_trait]
@@ -70,17 +72,14 @@ impl identity::Directory for Looked<'_> {
     }
 
     async fn stand(&self, claims: &Claims) -> Result<bool> {
+        let (name, session) = (&claims.principal, (claims.session.id, claims.session.issued_at));
         let mut snapshot = self.app.store.snapshot().await?;
-        let stands = stand(&mut snapshot, claims).await?;
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        let Some(standing) = snapshot.tx().standing(name, Some(session)).await? else { return Ok(false) };
+        let stands = *standing.unique_id == *claims.unique_id && !standing.revoked;
+        let stood = Stood::new(snapshot, name.clone(), session, standing);
+        *self.stood.lock().unwrap_or_else(PoisonError::into_inner) = Some(stood);
         Ok(stands)
     }
-}
-
-/// Whether the principal of claims is there, and its session was not cut off.
-async fn stand(snapshot: &mut Snapshot, claims: &Claims) -> Result<bool> {
-    let Session { id, issued_at, .. } = &claims.session;
-    Ok(snapshot.tx().principal_stands(&claims.principal, &claims.unique_id, *id, *issued_at).await?)
 }
 
 impl App {
@@ -113,8 +112,8 @@ impl App {
         op: Op,
         shown: Result<Option<Secret<String>>, identity::Error>,
         allowed: &[Kind],
-    ) -> Result<(Caller, Option<Snapshot>)> {
-        let looked = Looked { app: self, snapshot: Mutex::default() };
+    ) -> Result<(Caller, Option<Stood>)> {
+        let looked = Looked { app: self, stood: Mutex::default() };
         let (text, believed) = match shown {
             Ok(None) => (None, Ok(Caller::Anonymous)),
             Ok(Some(text)) if text.expose() == NOBODY => (None, Ok(Caller::Anonymous)),
@@ -130,7 +129,7 @@ impl App {
             self.unbelieved(ctx, op, holder.as_deref().unwrap_or(UNPROVEN), error)
         })?;
         self.meter.admit(ctx, &caller)?;
-        Ok((caller, looked.snapshot.into_inner().unwrap_or_else(PoisonError::into_inner)))
+        Ok((caller, looked.stood.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// The caller of a request that is signed for a service of this region, for an operation.

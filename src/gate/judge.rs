@@ -1,8 +1,9 @@
 //! Gathers what a decision needs from one transaction, and decides.
 //!
 //! Identity policies come from the directory, constraints from the caller's token, resource policies from the
-//! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents, by their text.
+//! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents.
 
+use super::documents::Documents;
 use super::grants;
 use super::resource::{Object, Target, unidentified};
 use crate::authz::context::Context;
@@ -17,67 +18,11 @@ use crate::names::{AccountId, Arn, PrincipalKind};
 use crate::ops::{Class, Kind as On, Op};
 use crate::store::directory::Policy;
 use crate::store::registries::StoredPolicy;
+use crate::store::sessions::Standing;
 use crate::store::{Tx, repositories::RepositoryRow};
 use std::borrow::Cow;
-use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Parsed documents by kind, text and bindings; emptied when full, since policies change rarely. Found by a hash, and
-/// then compared, so that a search copies nothing; of two with one hash the last stays.
-#[derive(Default)]
-pub(super) struct Documents {
-    hasher: RandomState,
-    found: Mutex<HashMap<u64, Parsed>>,
-}
-
-/// A document and what it was parsed from.
-struct Parsed {
-    kind: Kind,
-    text: String,
-    bindings: Option<BTreeMap<String, String>>,
-    document: Arc<Document>,
-}
-
-/// How many parsed documents are kept: some 10 KiB each at most, so 40 MiB at the worst.
-const DOCUMENTS_MAX: usize = 4_096;
-
-impl Documents {
-    pub(super) fn parse(&self, kind: Kind, text: &str) -> Result<Arc<Document>> {
-        self.bound(kind, text, None)
-    }
-
-    pub(super) fn bound(
-        &self,
-        kind: Kind,
-        text: &str,
-        bindings: Option<&BTreeMap<String, String>>,
-    ) -> Result<Arc<Document>> {
-        let hash = self.hasher.hash_one((kind, text, bindings));
-        let is_it = |it: &&Parsed| it.kind == kind && it.text == text && it.bindings.as_ref() == bindings;
-        if let Some(found) = self.found().get(&hash).filter(is_it) {
-            return Ok(found.document.clone());
-        }
-        // A stored policy was accepted once; if it no longer parses the request fails closed.
-        let mut document = Document::parse(kind, text).map_err(Error::internal)?;
-        if let Some(bindings) = bindings {
-            document.bind(bindings);
-        }
-        let document = Arc::new(document);
-        let parsed = Parsed { kind, text: text.to_owned(), bindings: bindings.cloned(), document: document.clone() };
-        let mut all = self.found();
-        if all.len() >= DOCUMENTS_MAX {
-            all.clear();
-        }
-        all.insert(hash, parsed);
-        Ok(document)
-    }
-
-    fn found(&self) -> MutexGuard<'_, HashMap<u64, Parsed>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 type Named = (String, Arc<Document>);
 
@@ -158,19 +103,26 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) async fn load(documents: &Documents, tx: &mut Tx<'_>, ctx: &Ctx, target: &Target) -> Result<Self> {
+    /// `known` is the calling principal as it stands in this transaction, if that was read before.
+    pub(super) async fn load(
+        documents: &Documents,
+        tx: &mut Tx<'_>,
+        ctx: &Ctx,
+        target: &Target,
+        known: Option<Standing>,
+    ) -> Result<Self> {
         let mut judge = Self {
             caller: Who::Anonymous,
             identity: Vec::new(),
             session: None,
             resource: Vec::new(),
-            context: context(ctx, target),
+            context: Context::new(),
             repository: None,
             wants_tags: false,
         };
         match &ctx.caller {
             Caller::Anonymous => {}
-            Caller::Principal(principal) => judge.load_principal(documents, tx, ctx, principal).await?,
+            Caller::Principal(principal) => judge.load_principal(documents, tx, ctx, principal, known).await?,
             Caller::Replication { account, .. } => judge.load_service(
                 documents,
                 &replication_role(*account),
@@ -186,6 +138,11 @@ impl Judge {
         }
         judge.load_resource(documents, tx, ctx.now, target).await?;
         judge.load_replica(documents, tx, ctx, target).await?;
+        if judge.documents().any(|document| document.reads_context()) {
+            let mut context = context(ctx, target);
+            context.extend(&judge.context);
+            judge.context = context;
+        }
         let wants_tags = judge.documents().any(|document| document.mentions("ecr:ImageTag"));
         judge.wants_tags = wants_tags;
         Ok(judge)
@@ -197,8 +154,9 @@ impl Judge {
         tx: &mut Tx<'_>,
         ctx: &Ctx,
         principal: &Principal,
+        known: Option<Standing>,
     ) -> Result<()> {
-        for policy in alive(tx, principal, ctx.now).await? {
+        for policy in alive(tx, principal, ctx.now, known).await? {
             self.identity.push((policy.name, documents.parse(Kind::Identity, &policy.document)?));
         }
         let session = principal.session.as_ref();
@@ -417,9 +375,12 @@ fn attach(named: &[Named]) -> Vec<Attached<'_>> {
 const TAGS_CONSIDERED: u32 = 10_000;
 
 /// The policies of a principal; refuses a session that ended, a principal that is gone, and a token that was cut off.
-async fn alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp) -> Result<Vec<Policy>> {
+async fn alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp, known: Option<Standing>) -> Result<Vec<Policy>> {
     let session = principal.session.as_ref();
-    let standing = tx.standing(&principal.name, session.map(|session| (session.id, session.issued_at))).await?;
+    let standing = match known {
+        Some(known) => Some(known),
+        None => tx.standing(&principal.name, session.map(|session| (session.id, session.issued_at))).await?,
+    };
     let standing = standing.filter(|it| it.unique_id == principal.unique_id).ok_or_else(invalid_token)?;
     if session.is_some_and(|session| session.expires_at <= now) {
         let text = "Your authorization token has expired. Reauthenticate and try again.";

@@ -8,6 +8,7 @@
 //! A change is a value that may run again; nothing here or below it waits on a network.
 
 mod audit;
+mod documents;
 mod grants;
 mod judge;
 mod resource;
@@ -15,14 +16,16 @@ mod resource;
 use crate::authz::eval::Outcome;
 use crate::authz::permit::Allowed;
 use crate::clock::{Clock, Timestamp};
-use crate::ctx::Ctx;
+use crate::ctx::{Caller, Ctx};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Tag};
+use crate::names::{AccountId, PrincipalName, Tag, Uid};
 use crate::ops::{Class, Op};
+use crate::store::sessions::Standing;
 use crate::store::{Apply, Done, Snapshot, Store, Tx, audit::Answer, audit::AuditRow};
 pub use audit::Loss;
+use documents::Documents;
+use judge::Judge;
 pub use judge::{CONTEXT_KEYS, Ruling};
-use judge::{Documents, Judge};
 pub use resource::{
     Directory, Identified, Key, KeyAddress, Keyring, NewRepository, Object, Organization, Registry, Repository,
     RepositoryAddress, Resource, Role, RoleAddress, Target,
@@ -116,7 +119,7 @@ impl Gate {
         let mut tx = snapshot.tx();
         for address in addresses {
             let target = R::target(address);
-            let judged = authorize(&self.documents, &mut tx, ctx, op, &target).await;
+            let judged = authorize(&self.documents, &mut tx, ctx, op, &target, None).await;
             if let Err(error) = judged {
                 self.audit.refused(ctx, op, &target, &error);
                 return Err(error);
@@ -133,7 +136,7 @@ impl Gate {
         self.read_on(ctx, op, address, None).await
     }
 
-    /// As [`Gate::read`], on a snapshot of this request that is there already, if one is.
+    /// As [`Gate::read`], on the snapshot on which the caller was found, if there is one.
     ///
     /// # Errors
     /// As [`Gate::read`].
@@ -142,10 +145,10 @@ impl Gate {
         ctx: &Ctx,
         op: Op,
         address: &R::Address,
-        snapshot: Option<Snapshot>,
+        stood: Option<Stood>,
     ) -> Result<View<R>> {
         let target = R::target(address);
-        let opened = self.open(ctx, op, address, &target, snapshot).await;
+        let opened = self.open(ctx, op, address, &target, stood).await;
         match &opened {
             Ok(_) => self.audit.allowed(ctx, op, &target),
             Err(error) => self.audit.refused(ctx, op, &target, error),
@@ -159,14 +162,14 @@ impl Gate {
         op: Op,
         address: &R::Address,
         target: &Target,
-        snapshot: Option<Snapshot>,
+        stood: Option<Stood>,
     ) -> Result<View<R>> {
-        let mut snapshot = match snapshot {
-            Some(snapshot) => snapshot,
-            None => self.store.snapshot().await?,
+        let (mut snapshot, known) = match stood {
+            Some(stood) => stood.of(&ctx.caller),
+            None => (self.store.snapshot().await?, None),
         };
         let mut tx = snapshot.tx();
-        let (judge, permit) = authorize(&self.documents, &mut tx, ctx, op, target).await?;
+        let (judge, permit) = authorize(&self.documents, &mut tx, ctx, op, target, known).await?;
         let resource = load::<R>(&judge, &mut tx, address).await?;
         let allowed = permit.load(|()| resource.ok_or_else(|| R::missing(address, ctx)))?;
         Ok(View { op, target: target.clone(), snapshot, judge, allowed })
@@ -195,7 +198,7 @@ impl Gate {
         self.stream_on(ctx, op, address, None).await
     }
 
-    /// As [`Gate::stream`], on a snapshot of this request that is there already, if one is.
+    /// As [`Gate::stream`], on the snapshot on which the caller was found, if there is one.
     ///
     /// # Errors
     /// As [`Gate::stream`].
@@ -204,9 +207,9 @@ impl Gate {
         ctx: &Ctx,
         op: Op,
         address: &R::Address,
-        snapshot: Option<Snapshot>,
+        stood: Option<Stood>,
     ) -> Result<(View<R>, Lease)> {
-        let view = self.read_on::<R>(ctx, op, address, snapshot).await?;
+        let view = self.read_on::<R>(ctx, op, address, stood).await?;
         let lease = Lease { gate: self.clone(), ctx: ctx.clone(), op, target: R::target(address) };
         Ok((view, lease))
     }
@@ -260,7 +263,7 @@ impl Gate {
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();
         let target = R::target(address);
-        let judge = Judge::load(&self.documents, &mut tx, ctx, &target).await?;
+        let judge = Judge::load(&self.documents, &mut tx, ctx, &target, None).await?;
         judge.explain(&mut tx, op, &target).await
     }
 }
@@ -271,12 +274,39 @@ async fn authorize(
     ctx: &Ctx,
     op: Op,
     target: &Target,
+    known: Option<Standing>,
 ) -> Result<(Judge, Allowed<()>)> {
-    let judge = Judge::load(documents, tx, ctx, target).await?;
+    let judge = Judge::load(documents, tx, ctx, target, known).await?;
     let mut ruling = judge.decide(tx, op, target).await?;
     match ruling.permit.take().filter(|_| judge::in_scope(ctx, op, target)) {
         Some(permit) => Ok((judge, permit)),
         None => Err(judge::denial(ctx, op, target, ruling)),
+    }
+}
+
+/// A principal as it stands on a snapshot, from when its token was opened: the read that answers its request is done on
+/// that snapshot, and need not look for the principal again.
+pub struct Stood {
+    snapshot: Snapshot,
+    name: PrincipalName,
+    /// Its session, and when that was issued.
+    session: (Uid, Timestamp),
+    standing: Standing,
+}
+
+impl Stood {
+    /// What the snapshot says of a principal that calls under a session.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, name: PrincipalName, session: (Uid, Timestamp), standing: Standing) -> Self {
+        Self { snapshot, name, session, standing }
+    }
+
+    /// The snapshot, and what it says of this caller, if that is the one it was asked about.
+    fn of(self, caller: &Caller) -> (Snapshot, Option<Standing>) {
+        let Caller::Principal(principal) = caller else { return (self.snapshot, None) };
+        let session = principal.session.as_ref().map(|session| (session.id, session.issued_at));
+        let is_it = principal.name == self.name && session == Some(self.session);
+        (self.snapshot, is_it.then_some(self.standing))
     }
 }
 
@@ -370,7 +400,7 @@ impl Lease {
         let mut ctx = self.ctx.clone();
         ctx.now = self.gate.now();
         let mut snapshot = self.gate.store.snapshot().await?;
-        let judged = authorize(&self.gate.documents, &mut snapshot.tx(), &ctx, self.op, &self.target).await;
+        let judged = authorize(&self.gate.documents, &mut snapshot.tx(), &ctx, self.op, &self.target, None).await;
         judged.map(drop).inspect_err(|error| self.gate.audit.refused(&ctx, self.op, &self.target, error))
     }
 }
@@ -382,7 +412,7 @@ struct Authorized<C: Change> {
     op: Op,
     target: Target,
     address: <C::Resource as Resource>::Address,
-    audit_id: crate::names::Uid,
+    audit_id: Uid,
     change: C,
 }
 
@@ -391,9 +421,9 @@ impl<C: Change> Apply for Authorized<C> {
     type Error = Error;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<C::Out>> {
-        let (judge, permit) = authorize(&self.documents, tx, &self.ctx, self.op, &self.target).await?;
+        let (judge, permit) = authorize(&self.documents, tx, &self.ctx, self.op, &self.target, None).await?;
         for op in self.change.also() {
-            authorize(&self.documents, tx, &self.ctx, *op, &self.target).await?;
+            authorize(&self.documents, tx, &self.ctx, *op, &self.target, None).await?;
         }
         let resource = load::<C::Resource>(&judge, tx, &self.address).await?;
         let allowed = permit.load(|()| resource.ok_or_else(|| C::Resource::missing(&self.address, &self.ctx)))?;

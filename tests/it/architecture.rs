@@ -55,7 +55,7 @@ const MAY_IMPORT: &[Row] = &[
     ("peer", &["domain", "store", "names", "pb", "listen", "clock", "error", "secret", "blobs::Reader"]),
     ("jobs", &["domain", "store", "clock", "names", "peer"]),
     // Surfaces.
-    ("api", &["ctx", "clock", "names", "error", "identity", "listen", "domain", "ops", "store::Snapshot"]),
+    ("api", &["ctx", "clock", "names", "error", "identity", "listen", "domain", "ops"]),
     // The front doors, the peers' too.
     ("api::service", &["api", "error", "domain", "peer::Transport", "pb::replication::transport_service_server"]),
     (

@@ -78,8 +78,11 @@ pub(super) fn all(connection: &Connection, sql: &'static str, args: &[Value]) ->
         let mut answer = statement.raw_query();
         let mut rows = Vec::new();
         while let Some(row) = answer.next()? {
-            let values = (0..columns).map(|column| value(row.get_ref(column)?, column));
-            rows.push(Row::new(sql, values.collect::<Result<_, _>>()?));
+            let mut values = Vec::with_capacity(columns);
+            for column in 0..columns {
+                values.push(value(row.get_ref(column)?, column)?);
+            }
+            rows.push(Row::new(sql, values));
         }
         Ok(rows)
     };
