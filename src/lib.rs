@@ -24,6 +24,7 @@ pub mod peer;
 pub mod secret;
 pub mod server;
 pub mod store;
+pub mod syncs;
 pub mod upstream;
 
 /// The conformance cases name this crate as a user of it does, and run inside it too.

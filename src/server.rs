@@ -131,7 +131,7 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     make_private(&settings.data)?;
     let store = Store::open(&store_settings(settings), clock.clone()).await?;
     let blobs = match &settings.blobs {
-        config::Blobs::Disk => BlobStore::Disk(Disk::open(&settings.data.join("blobs"))?),
+        config::Blobs::Disk => BlobStore::Disk(Disk::open(&settings.data.join("blobs"), store.syncs().clone())?),
         config::Blobs::S3 { bucket, prefix, region, endpoint } => {
             let settings = upstream::s3::Settings {
                 bucket: bucket.clone(),

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::ctx::{Caller, Ctx, Mutation};
 use crate::domain::App;
+use crate::domain::trust::Stood;
 use crate::error::{Error, Reason, Result};
 use crate::identity::{self, Kind};
 use crate::listen::Peer;
@@ -30,15 +31,16 @@ pub(super) fn context(app: &App, headers: &HeaderMap, extensions: &Extensions) -
     }
 }
 
-/// The caller of an operation on the registry's HTTP surface; nobody without credentials.
-pub(super) async fn of_registry(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -> Result<Caller> {
+/// The caller of an operation on the registry's HTTP surface, nobody without credentials, and what was seen of
+/// it.
+pub(super) async fn of_registry(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -> Result<(Caller, Option<Stood>)> {
     app.identify(ctx, op, identity::shown(headers), Kind::ON_REGISTRY).await
 }
 
 /// The caller of an operation over gRPC, where there is always one.
 pub(super) async fn of_call(app: &App, ctx: &Ctx, op: Op, headers: &HeaderMap) -> Result<Caller> {
     let kinds = if op == Op::GetAuthorizationToken { Kind::FOR_PASSWORD } else { Kind::ON_GRPC };
-    match app.identify(ctx, op, identity::bearer_token(headers), kinds).await? {
+    match app.identify(ctx, op, identity::bearer_token(headers), kinds).await?.0 {
         Caller::Anonymous => {
             Err(app.unidentified(ctx, op, "this call needs `authorization: Bearer <token>`; ExchangeToken gives one"))
         }

@@ -50,14 +50,17 @@ impl Service<Request<Incoming>> for Clients {
         let (parts, body) = request.into_parts();
         let surface = surface(&parts);
         let request = Request::from_parts(parts, body);
-        let (app, grpc) = (self.app.clone(), self.grpc.clone());
+        let app = self.app.clone();
+        if let Some(Surface::Grpc) = surface {
+            let grpc = self.grpc.clone();
+            return Box::pin(async move { Ok(identified(&app, routed(grpc, request).await)) });
+        }
         Box::pin(async move {
             Ok(match surface {
-                Some(Surface::Grpc) => identified(&app, routed(grpc, request).await),
                 Some(Surface::Oci) => oci::handle(&app, request).await,
                 Some(Surface::Probe) => probe(&app, request.uri().path()),
                 Some(Surface::Aws) => aws::handle(&app, request).await,
-                None => bare(StatusCode::NOT_FOUND),
+                Some(Surface::Grpc) | None => bare(StatusCode::NOT_FOUND),
             })
         })
     }
@@ -105,12 +108,17 @@ fn identified(app: &App, mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Alive is the process; ready is a process that knows its organization.
+/// Alive is the process; what it takes to be ready, the domain says.
 fn probe(app: &App, path: &str) -> Response<Body> {
-    if path == "/livez" || app.token_keys().is_ok() {
-        return Response::new(body::full("ok\n"));
+    let ready = if path == "/livez" { Ok(()) } else { app.ready() };
+    match ready {
+        Ok(()) => Response::new(body::full("ok\n")),
+        Err(error) => {
+            let mut response = Response::new(body::full(format!("{}\n", error.message)));
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response
+        }
     }
-    bare(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 fn bare(status: StatusCode) -> Response<Body> {

@@ -27,6 +27,12 @@ impl Context {
         Self::default()
     }
 
+    /// The same, with room for the keys that most requests have.
+    #[must_use]
+    pub fn with_room() -> Self {
+        Self { values: HashMap::with_capacity(KEYS) }
+    }
+
     /// Sets a single-valued key, replacing what it had.
     pub fn set(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
         self.values.insert(fold(key), Value::One(value.into()));
@@ -63,6 +69,9 @@ impl Context {
         self.values.get(key)
     }
 }
+
+/// Keys of a usual request: a session's of a role.
+const KEYS: usize = 16;
 
 /// Whether a key that [`fold`] made is one of these, of which those that end with a slash stand for all that begin so, or
 /// is a claim of an identity provider.

@@ -185,6 +185,12 @@ impl Document {
         self.keys.contains_key(&fold(context_key))
     }
 
+    /// Whether some condition or variable of it looks at a request's context; if not, the context need not be made.
+    #[must_use]
+    pub fn reads_context(&self) -> bool {
+        !self.keys.is_empty() || self.statements.iter().any(|statement| !statement.conditions.is_empty())
+    }
+
     /// Refuses a document whose conditions or variables name a key that no request has: a condition that can never
     /// hold would be ignored in silence.
     ///

@@ -172,6 +172,21 @@ fn decide(world: &World) -> Outcome {
     evaluate(&request, &policies).outcome()
 }
 
+/// Whether some document of the world looks at the context.
+fn reads_context(world: &World) -> bool {
+    let flat = |lists: &[Vec<Vec<Value>>]| lists.concat();
+    let session = world.session.clone().unwrap_or_default();
+    let lists = [
+        (Kind::Identity, world.identity.clone()),
+        (Kind::Boundary, world.boundary.iter().cloned().collect()),
+        (Kind::Session, session),
+        (Kind::ServiceControl, flat(&world.scp)),
+        (Kind::ResourceControl, flat(&world.rcp)),
+        (Kind::Resource, world.resource_policies.clone()),
+    ];
+    lists.iter().any(|(kind, list)| list.iter().any(|statements| document(*kind, statements).reads_context()))
+}
+
 /// The same world with everything whose order or case does not count turned round.
 fn turned(world: &World) -> World {
     let mut turned = world.clone();
@@ -268,6 +283,12 @@ proptest! {
         governed.scp.push(vec![bound]);
         prop_assert!(before == Outcome::Allow || decide(&bounded) != Outcome::Allow);
         prop_assert!(before == Outcome::Allow || decide(&governed) != Outcome::Allow);
+    }
+
+    #[test]
+    fn a_context_that_no_document_reads_decides_nothing(world in world()) {
+        let without = World { tag: String::new(), ..world.clone() };
+        prop_assert!(reads_context(&world) || decide(&world) == decide(&without));
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! Objects on a local disk: one file each, named `<account>/<first two of uid>/<uid>`.
 //!
-//! A file that is named is synced, and so is its folder, before anything refers to it. What a crash leaves past the last
-//! durable part is cut off when the upload goes on.
+//! A file that is named is synced, and so are its folder and those above it, before anything refers to it. What a crash
+//! leaves past the last durable part is cut off when the upload goes on. A sync that failed is noted ([`Syncs`]) and not
+//! repeated: its bytes are written anew.
 
 use super::blocking;
 use super::shares::Shares;
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Uid};
+use crate::syncs::Syncs;
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Plaintext bytes of a part: what a cut connection or a crash costs at most.
 pub(super) const PART_BYTES: u64 = 32 << 20;
@@ -24,18 +27,23 @@ const TURNS: usize = 32;
 pub struct Disk {
     root: Arc<Path>,
     shares: Shares,
+    syncs: Syncs,
+    named: Arc<Mutex<Named>>,
 }
 
+/// Of each account the folders whose names this process has synced, by the first byte of the uids in them.
+type Named = HashMap<AccountId, Box<[bool; 256]>>;
+
 impl Disk {
-    /// Opens the folder, making it if need be.
+    /// Opens the folder, making it if need be; what it fails to sync is noted.
     ///
     /// # Errors
     /// When the folder cannot be made or synced.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub fn open(root: &Path, syncs: Syncs) -> Result<Self> {
         std::fs::create_dir_all(root)
             .and_then(|()| sync_folder(root))
             .map_err(|e| at(root, "make the blob folder", &e))?;
-        Ok(Self { root: root.into(), shares: Shares::new(TURNS) })
+        Ok(Self { root: root.into(), shares: Shares::new(TURNS), syncs, named: Arc::default() })
     }
 
     /// The turns at the disk.
@@ -55,7 +63,7 @@ impl Disk {
         let path = self.root.join("node");
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Uid::parse(text.trim())?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
                 // Whole or not at all: half an id would keep the region from ever starting again.
                 let staged = self.root.join("node.new");
                 let written = File::create(&staged).and_then(|mut file| {
@@ -72,8 +80,36 @@ impl Disk {
 
     /// Opens an object for appending at the end of its durable bytes.
     pub(super) fn append(&self, account: AccountId, uid: Uid, durable: u64) -> Result<Appending> {
+        if durable == 0 {
+            self.make_folders(account, uid)?;
+        }
         let path = self.path(account, uid);
-        Ok(Appending { file: open_for_append(&path, durable)?, path, length: durable, whole: durable })
+        let file = open_for_append(&path, durable)?;
+        Ok(Appending { file, path, syncs: self.syncs.clone(), length: durable, whole: durable })
+    }
+
+    /// Makes the folders of an object that are not there, and syncs their names. A folder that is there was perhaps made
+    /// by a process that was killed before it synced the name.
+    fn make_folders(&self, account: AccountId, uid: Uid) -> Result<()> {
+        let shard = usize::from(uid.bytes()[0]);
+        let known = self.named().get(&account).map(|folders| folders[shard]);
+        if known == Some(true) {
+            return Ok(());
+        }
+        let above = self.root.join(account.as_str());
+        if known.is_none() {
+            make_folder(&above)?;
+            sync_names(&self.syncs, &self.root)?;
+        }
+        let path = self.path(account, uid);
+        make_folder(path.parent().unwrap_or(&above))?;
+        sync_names(&self.syncs, &above)?;
+        self.named().entry(account).or_insert_with(|| Box::new([false; 256]))[shard] = true;
+        Ok(())
+    }
+
+    fn named(&self) -> MutexGuard<'_, Named> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn reader(&self, account: AccountId, uid: Uid) -> Result<File> {
@@ -83,7 +119,7 @@ impl Disk {
                 return at(&path, "open", &e);
             }
             // Where the id of the node is gone too, it is the disk that is missing, and not an object.
-            let lost = e.kind() == std::io::ErrorKind::NotFound && self.root.join("node").exists();
+            let lost = e.kind() == ErrorKind::NotFound && self.root.join("node").exists();
             if lost {
                 let text = format!("the stored bytes of object {uid} are missing");
                 return Error::new(Reason::DataLoss, text).with("object", uid).because(e);
@@ -96,7 +132,7 @@ impl Disk {
         let path = self.path(account, uid);
         blocking(move || match std::fs::remove_file(&path) {
             Ok(()) => Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             Err(e) => Err(at(&path, "remove", &e)),
         })
         .await
@@ -112,6 +148,7 @@ impl Disk {
 pub(super) struct Appending {
     path: PathBuf,
     file: File,
+    syncs: Syncs,
     length: u64,
     /// Where the last whole part ends.
     whole: u64,
@@ -142,28 +179,24 @@ impl Appending {
     /// The same file, to be synced while this one is written on.
     pub(super) fn again(&self) -> Result<Self> {
         let file = self.file.try_clone().map_err(|e| at(&self.path, "sync", &e))?;
-        Ok(Self { path: self.path.clone(), file, length: self.length, whole: self.whole })
+        let (path, syncs) = (self.path.clone(), self.syncs.clone());
+        Ok(Self { path, file, syncs, length: self.length, whole: self.whole })
     }
 
     /// Waits until the bytes are on the disk.
     pub(super) fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(|e| at(&self.path, "sync", &e))
+        self.file.sync_data().map_err(|e| unsynced(&self.syncs, &self.path, &e))
     }
 
     /// Waits until the bytes and the name are on the disk.
     // SPEC: fdatasync(2) flushes the bytes and the length; the name lives in the folder.
     pub(super) fn sync_named(&self) -> Result<()> {
         self.sync()?;
-        let folder = self.path.parent().unwrap_or(&self.path);
-        sync_folder(folder).map_err(|e| at(folder, "sync", &e))
+        sync_names(&self.syncs, self.path.parent().unwrap_or(&self.path))
     }
 }
 
 fn open_for_append(path: &Path, durable: u64) -> Result<File> {
-    let folder = path.parent().unwrap_or(path);
-    if durable == 0 && !folder.exists() {
-        make_folder(folder).map_err(|e| at(folder, "make", &e))?;
-    }
     let mut file = OpenOptions::new()
         .create(durable == 0)
         .truncate(false)
@@ -180,17 +213,25 @@ fn open_for_append(path: &Path, durable: u64) -> Result<File> {
     Ok(file)
 }
 
-/// Makes a folder and syncs each parent that gained a name.
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    let parent = folder.parent().unwrap_or(folder);
-    if !parent.exists() {
-        make_folder(parent)?;
-    }
+fn make_folder(folder: &Path) -> Result<()> {
     match std::fs::create_dir(folder) {
-        Ok(()) => sync_folder(parent),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(e),
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(at(folder, "make", &e)),
+        Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Syncs the names in a folder.
+fn sync_names(syncs: &Syncs, folder: &Path) -> Result<()> {
+    let opened = File::open(folder).map_err(|e| at(folder, "open", &e))?;
+    opened.sync_all().map_err(|e| unsynced(syncs, folder, &e))
+}
+
+/// A sync failed. Where there is no room, that says nothing of the disk.
+fn unsynced(syncs: &Syncs, path: &Path, error: &std::io::Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        syncs.failed("the blob store", &format_args!("{}: {error}", path.display()));
+    }
+    at(path, "sync", error)
 }
 
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
@@ -223,7 +264,7 @@ fn short_of_descriptors(error: &std::io::Error) -> bool {
 }
 
 fn at(path: &Path, doing: &str, error: &std::io::Error) -> Error {
-    let full = error.kind() == std::io::ErrorKind::StorageFull;
+    let full = error.kind() == ErrorKind::StorageFull;
     let context = std::io::Error::new(error.kind(), format!("{doing} {}: {error}", path.display()));
     if full {
         let text = "the registry's disk is full; nothing was stored";

@@ -7,8 +7,8 @@ use crate::blobs::Reader;
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Lease, NewRepository, Object, RENEW_EVERY, Repository, RepositoryAddress};
-use crate::keys::{DataKey, Envelope, Hashes, Opener, Part};
+use crate::gate::{Change, Lease, NewRepository, Object, RENEW_EVERY, Repository, RepositoryAddress, Stood};
+use crate::keys::{BranchKey, DataKey, Envelope, Hashes, Opener, Part, WrappedBranchKey};
 use crate::names::{Digest, Profile, RepositoryRef, Uid};
 use crate::ops::Op;
 use crate::store::blobs::{BlobRow, LinkRow, WrappedKey};
@@ -114,9 +114,15 @@ impl App {
     ///
     /// # Errors
     /// When the caller may not, or the repository does not hold it.
-    pub async fn head_blob(&self, ctx: &Ctx, address: &RepositoryRef, digest: Digest) -> Result<u64> {
+    pub async fn head_blob(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        digest: Digest,
+        stood: Option<Stood>,
+    ) -> Result<u64> {
         let asked = RepositoryAddress::of(address, Object::Blob(digest));
-        let opened = self.gate.read::<Repository>(ctx, Op::BatchCheckLayerAvailability, &asked).await;
+        let opened = self.gate.read_on::<Repository>(ctx, Op::BatchCheckLayerAvailability, &asked, stood).await;
         let mut view = match opened {
             Err(error) if error.reason == Reason::AccessDenied => {
                 let whole = RepositoryAddress::whole(address);
@@ -149,8 +155,14 @@ impl App {
     ///
     /// # Errors
     /// When the caller may not, the repository does not hold it, or its key cannot be used.
-    pub async fn get_blob(self: &Arc<Self>, ctx: &Ctx, address: &RepositoryRef, digest: Digest) -> Result<Blob> {
-        self.get_blob_under(ctx, Op::GetDownloadUrlForLayer, address, digest).await
+    pub async fn get_blob(
+        self: &Arc<Self>,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        digest: Digest,
+        stood: Option<Stood>,
+    ) -> Result<Blob> {
+        self.get_blob_under(ctx, Op::GetDownloadUrlForLayer, address, digest, stood).await
     }
 
     /// As [`App::get_blob`], under another operation.
@@ -160,15 +172,17 @@ impl App {
         op: Op,
         address: &RepositoryRef,
         digest: Digest,
+        stood: Option<Stood>,
     ) -> Result<Blob> {
         let asked = RepositoryAddress::of(address, Object::Blob(digest));
-        let (mut view, lease) = self.gate.stream::<Repository>(ctx, op, &asked).await?;
+        let (mut view, lease) = self.gate.stream_on::<Repository>(ctx, op, &asked, stood).await?;
         let (repository, mut tx) = view.parts();
-        let found = tx.link(repository.uid, &digest).await?;
+        let (link, blob) = tx.link(repository.uid, &digest).await?.ok_or_else(|| missing(&digest))?;
+        let branch =
+            keyring::wrapped_branch(&mut tx, &repository.row, &repository.address, link.key.branch_version).await?;
         let repository = view.into_allowed();
-        let (link, blob) = found.ok_or_else(|| missing(&digest))?;
         let suspect = Suspect::new(self, &repository, &link, &blob);
-        match self.open_blob(&repository, &link, &blob).await {
+        match self.open_blob_by(&branch, &repository, &link, &blob).await {
             Ok(reader) => Ok(Blob { digest, size: blob.size, reader, lease, suspect }),
             Err(error) if error.reason == Reason::DataLoss && suspect.judge().await => Err(damaged(&digest)),
             Err(error) => Err(error),
@@ -191,6 +205,19 @@ impl App {
         self.reader(&data_key, blob).await
     }
 
+    /// As [`App::open_blob`], with the branch key at hand as the store has it.
+    async fn open_blob_by(
+        &self,
+        branch: &WrappedBranchKey,
+        repository: &Repository,
+        link: &LinkRow,
+        blob: &BlobRow,
+    ) -> Result<Reader> {
+        sound(blob)?;
+        let branch = self.branches.get(branch).await?;
+        self.reader(&data_key(&branch, repository, link, blob)?, blob).await
+    }
+
     /// Opens an object with its data key, whatever is known of it.
     pub(super) async fn reader(&self, data_key: &DataKey, blob: &BlobRow) -> Result<Reader> {
         let envelope = Envelope {
@@ -208,8 +235,12 @@ impl App {
     /// A blob's data key, through a repository's link.
     pub(crate) async fn data_key(&self, repository: &Repository, link: &LinkRow, blob: &BlobRow) -> Result<DataKey> {
         let branch = self.branch(&repository.row, &repository.address, link.key.branch_version).await?;
-        keyring::unwrap(&branch, &link.key, &repository.address, repository.uid, blob.uid, &blob.commitment)
+        data_key(&branch, repository, link, blob)
     }
+}
+
+fn data_key(branch: &BranchKey, repository: &Repository, link: &LinkRow, blob: &BlobRow) -> Result<DataKey> {
+    keyring::unwrap(branch, &link.key, &repository.address, repository.uid, blob.uid, &blob.commitment)
 }
 
 impl Blob {

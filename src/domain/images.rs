@@ -6,8 +6,8 @@ use crate::authz::permit::Allowed;
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Object, Repository, RepositoryAddress};
-use crate::keys::{DataKey, Envelope, Hashes, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
+use crate::gate::{Change, Object, Repository, RepositoryAddress, Stood, View};
+use crate::keys::{BranchKey, DataKey, Envelope, Hashes, Part, SEGMENT_SIZE, open_bytes, seal_bytes};
 use crate::names::{Arn, Digest, MediaType, PageSize, PageToken, RepositoryRef, Tag};
 use crate::ops::Op;
 use crate::store::Tx;
@@ -345,13 +345,23 @@ impl App {
         Ok(SealedManifest { row, edges: edges(&manifest), blobs: required_blobs(&manifest) })
     }
 
-    /// Reads an image.
+    /// Reads an image, on the snapshot on which its caller was found if there is one.
     ///
     /// # Errors
     /// When the caller may not, there is none, or its key cannot be used.
-    pub async fn get_image(&self, ctx: &Ctx, address: &RepositoryRef, reference: &Reference) -> Result<Image> {
-        let (repository, row) = self.find_image(ctx, address, reference).await?;
-        let bytes = self.open_manifest(&repository, &row).await?;
+    pub async fn get_image(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        reference: &Reference,
+        stood: Option<Stood>,
+    ) -> Result<Image> {
+        let (mut view, row) = self.find_image(ctx, address, reference, stood).await?;
+        let (repository, mut tx) = view.parts();
+        let branch =
+            keyring::wrapped_branch(&mut tx, &repository.row, &repository.address, row.key.branch_version).await?;
+        let repository = view.into_allowed();
+        let bytes = open_manifest(&repository, &row, &*self.branches.get(&branch).await?)?;
         Ok(Image { digest: row.digest, media_type: row.media_type, size: row.size, bytes })
     }
 
@@ -359,8 +369,14 @@ impl App {
     ///
     /// # Errors
     /// When the caller may not, or there is none.
-    pub async fn head_image(&self, ctx: &Ctx, address: &RepositoryRef, reference: &Reference) -> Result<Image> {
-        let (_, row) = self.find_image(ctx, address, reference).await?;
+    pub async fn head_image(
+        &self,
+        ctx: &Ctx,
+        address: &RepositoryRef,
+        reference: &Reference,
+        stood: Option<Stood>,
+    ) -> Result<Image> {
+        let (_, row) = self.find_image(ctx, address, reference, stood).await?;
         Ok(Image { digest: row.digest, media_type: row.media_type, size: row.size, bytes: Bytes::new() })
     }
 
@@ -369,33 +385,23 @@ impl App {
         ctx: &Ctx,
         address: &RepositoryRef,
         reference: &Reference,
-    ) -> Result<(Allowed<Repository>, ManifestRow)> {
+        stood: Option<Stood>,
+    ) -> Result<(View<Repository>, ManifestRow)> {
         let asked = RepositoryAddress::of(address, reference.object());
-        let mut view = self.gate.read::<Repository>(ctx, Op::BatchGetImage, &asked).await?;
+        let mut view = self.gate.read_on::<Repository>(ctx, Op::BatchGetImage, &asked, stood).await?;
         let (repository, mut tx) = view.parts();
         let row = match reference {
             Reference::Tag(tag) => tx.manifest_by_tag(repository.uid, tag).await?,
             Reference::Digest(digest) => tx.manifest(repository.uid, digest).await?,
         };
         let row = row.ok_or_else(|| missing(reference))?;
-        Ok((view.into_allowed(), row))
+        Ok((view, row))
     }
 
     /// A manifest's bytes.
     pub(crate) async fn open_manifest(&self, repository: &Repository, row: &ManifestRow) -> Result<Bytes> {
         let branch = self.branch(&repository.row, &repository.address, row.key.branch_version).await?;
-        let data_key =
-            keyring::unwrap(&branch, &row.key, &repository.address, repository.uid, row.uid, &row.commitment)?;
-        let envelope = Envelope {
-            account: repository.account,
-            blob: row.uid,
-            hashes: Hashes::of_name(row.digest, row.sha256)?,
-            size: row.size,
-            css: SEGMENT_SIZE,
-            parts: Part::decode_table(&row.parts)?,
-            commit: row.commitment,
-        };
-        Ok(open_bytes(&data_key, envelope, &row.sealed)?.into())
+        open_manifest(repository, row, &branch)
     }
 
     /// Removes a tag, or an image with all its tags.
@@ -440,6 +446,20 @@ impl Repository {
         let [a, b, c, d, ..] = *self.uid.bytes();
         u32::from_be_bytes([a, b, c, d]) % shards.max(1)
     }
+}
+
+fn open_manifest(repository: &Repository, row: &ManifestRow, branch: &BranchKey) -> Result<Bytes> {
+    let data_key = keyring::unwrap(branch, &row.key, &repository.address, repository.uid, row.uid, &row.commitment)?;
+    let envelope = Envelope {
+        account: repository.account,
+        blob: row.uid,
+        hashes: Hashes::of_name(row.digest, row.sha256)?,
+        size: row.size,
+        css: SEGMENT_SIZE,
+        parts: Part::decode_table(&row.parts)?,
+        commit: row.commitment,
+    };
+    Ok(open_bytes(&data_key, envelope, &row.sealed)?.into())
 }
 
 fn edges(manifest: &Manifest) -> Vec<(EdgeKind, Digest)> {

@@ -149,17 +149,9 @@ impl App {
         address: &RepositoryRef,
         version: u32,
     ) -> Result<Arc<BranchKey>> {
-        let row = self.store.snapshot().await?.tx().branch_key(repository.uid, version).await?;
-        let row = row.ok_or_else(|| {
-            Error::new(Reason::DataLoss, format!("branch key {version} of repository {} is missing", repository.name))
-        })?;
-        let wrapped = WrappedBranchKey {
-            repository: repository.uid,
-            repository_arn: address.arn(),
-            version,
-            key: row.kms_key,
-            wrapped: row.wrapped,
-        };
+        let mut snapshot = self.store.snapshot().await?;
+        let wrapped = wrapped_branch(&mut snapshot.tx(), repository, address, version).await?;
+        drop(snapshot);
         Ok(self.branches.get(&wrapped).await?)
     }
 
@@ -167,6 +159,20 @@ impl App {
     pub(crate) async fn current_branch(&self, repository: &Repository) -> Result<Arc<BranchKey>> {
         self.branch(&repository.row, &repository.address, repository.branch_version).await
     }
+}
+
+/// A repository's branch key as the store has it, to be opened once the transaction is over.
+pub(crate) async fn wrapped_branch(
+    tx: &mut Tx<'_>,
+    repository: &RepositoryRow,
+    address: &RepositoryRef,
+    version: u32,
+) -> Result<WrappedBranchKey> {
+    let row = tx.branch_key(repository.uid, version).await?.ok_or_else(|| {
+        Error::new(Reason::DataLoss, format!("branch key {version} of repository {} is missing", repository.name))
+    })?;
+    let (repository, repository_arn) = (repository.uid, address.arn());
+    Ok(WrappedBranchKey { repository, repository_arn, version, key: row.kms_key, wrapped: row.wrapped })
 }
 
 /// The encryption context of a repository's branch keys, as ECR's: existing key policies keep working.

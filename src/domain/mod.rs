@@ -176,6 +176,21 @@ impl App {
         self.gate.audit_loss().rows
     }
 
+    /// Whether clients are to be sent here: the region knows its organization, and its disk takes writes.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<()> {
+        self.token_keys()?;
+        self.store.syncs().check()
+    }
+
+    /// Whether this node's disk takes no more writes, which was logged when they ended.
+    #[must_use]
+    pub fn writes_ended(&self) -> bool {
+        self.store.syncs().ended()
+    }
+
     /// The node that this is, once it has claimed its store.
     pub(crate) fn node(&self) -> Result<Uid> {
         self.node.get().copied().ok_or_else(|| Error::internal("the store was not claimed"))

@@ -118,6 +118,8 @@ impl App {
 
     /// As [`App::sweep`]; tells how far it is after each round.
     pub(super) async fn sweep_telling(self: &Arc<Self>, told: Option<&mpsc::Sender<Result<Swept>>>) -> Result<Swept> {
+        // What was lost on a failing disk is not known yet: nothing is given up.
+        self.store.syncs().check()?;
         let _one = self.sweeping.lock().await;
         self.branches.sweep();
         let (started_at, began) = (self.clock.now(), tokio::time::Instant::now());

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Principal, Session};
 use crate::error::{Error, Reason, Result};
 use crate::gate::Identified;
+pub use crate::gate::Stood;
 use crate::identity::proof::{Expected, claimed_key};
 use crate::identity::sigv4::{self, Presented};
 use crate::identity::{self, AccessKey, Claims, Endpoint, Kind, Shown, TokenKeys};
@@ -15,7 +16,7 @@ use crate::names::PrincipalName;
 use crate::ops::Op;
 use crate::secret::Secret;
 use async_trait::async_trait;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a bearer token from a proof lasts.
@@ -53,12 +54,38 @@ impl identity::Directory for App {
         self.check_freshness()?;
         let Session { id, issued_at, .. } = &claims.session;
         let mut snapshot = self.store.snapshot().await?;
-        let mut tx = snapshot.tx();
-        if tx.is_revoked(claims.principal.account, *id, &claims.unique_id, *issued_at).await? {
-            return Ok(false);
-        }
-        let row = tx.principal(&claims.principal).await?;
-        Ok(row.is_some_and(|row| *row.unique_id == *claims.unique_id))
+        Ok(snapshot.tx().principal_stands(&claims.principal, &claims.unique_id, *id, *issued_at).await?)
+    }
+}
+
+/// Who somebody says it is.
+enum Claimed {
+    Nothing,
+    Token(Secret<String>),
+    Role(PrincipalName),
+}
+
+/// The directory, which keeps what it saw of the principal: what is answered next can be read on the same snapshot.
+struct Looked<'a> {
+    app: &'a App,
+    stood: Mutex<Option<Stood>>,
+}
+
+#[async_trait]
+impl identity::Directory for Looked<'_> {
+    async fn access_key(&self, id: &str) -> Result<Option<AccessKey>> {
+        self.app.access_key(id).await
+    }
+
+    async fn stand(&self, claims: &Claims) -> Result<bool> {
+        self.app.check_freshness()?;
+        let (name, session) = (&claims.principal, (claims.session.id, claims.session.issued_at));
+        let mut snapshot = self.app.store.snapshot().await?;
+        let Some(standing) = snapshot.tx().standing(name, Some(session)).await? else { return Ok(false) };
+        let stands = *standing.unique_id == *claims.unique_id && !standing.revoked;
+        let stood = Stood::new(snapshot, name.clone(), session, standing);
+        *self.stood.lock().unwrap_or_else(PoisonError::into_inner) = Some(stood);
+        Ok(stands)
     }
 }
 
@@ -81,7 +108,8 @@ impl App {
         identity::from_token(text, allowed, self, &*self.token_keys()?, self.clock.now()).await
     }
 
-    /// The caller of what a request shows, for an operation; nobody if it shows nothing.
+    /// The caller of what a request shows, for an operation; nobody if it shows nothing. With it comes the snapshot on which
+    /// a token's holder was found, for the one read that answers the request: whoever does not read at once drops it.
     ///
     /// # Errors
     /// As [`App::caller_of_token`], or what was wrong with the credential's form; audited.
@@ -91,24 +119,35 @@ impl App {
         op: Op,
         shown: Result<Option<Shown>, identity::Error>,
         allowed: &[Kind],
-    ) -> Result<Caller> {
-        let (holder, believed) = match shown {
-            Ok(None) => (None, Ok(Caller::Anonymous)),
-            Ok(Some(Shown::Token(text))) if text.expose() == NOBODY => (None, Ok(Caller::Anonymous)),
+    ) -> Result<(Caller, Option<Stood>)> {
+        let looked = Looked { app: self, stood: Mutex::default() };
+        let (claimed, believed) = match shown {
+            Ok(None) => (Claimed::Nothing, Ok(Caller::Anonymous)),
+            Ok(Some(Shown::Token(text))) if text.expose() == NOBODY => (Claimed::Nothing, Ok(Caller::Anonymous)),
             Ok(Some(Shown::WebIdentity(role, token))) => {
-                let holder = format!("{UNPROVEN}:{}", role.arn());
-                (Some(holder), self.log_in(ctx, &role, &token).await)
+                let believed = self.log_in(ctx, &role, &token).await;
+                (Claimed::Role(role), believed)
             }
             Ok(Some(Shown::Token(text))) => {
-                let holder = self.token_keys()?.holder(text.expose());
-                (holder, self.caller_of_token(text.expose(), allowed).await)
+                let (keys, now) = (self.token_keys()?, self.clock.now());
+                let believed = identity::from_token(text.expose(), allowed, &looked, &keys, now).await;
+                (Claimed::Token(text), believed)
             }
-            Err(error) => (None, Err(error.into())),
+            Err(error) => (Claimed::Nothing, Err(error.into())),
         };
-        let caller =
-            believed.map_err(|error| self.unbelieved(ctx, op, holder.as_deref().unwrap_or(UNPROVEN), error))?;
+        let caller = believed.map_err(|error| self.unbelieved(ctx, op, &self.named(&claimed), error))?;
         self.meter.admit(ctx, &caller)?;
-        Ok(caller)
+        Ok((caller, looked.stood.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// How the audit names who was not believed.
+    fn named(&self, claimed: &Claimed) -> String {
+        let holder = |text: &Secret<String>| self.token_keys().ok()?.holder(text.expose());
+        match claimed {
+            Claimed::Nothing => UNPROVEN.to_owned(),
+            Claimed::Token(text) => holder(text).unwrap_or_else(|| UNPROVEN.to_owned()),
+            Claimed::Role(role) => format!("{UNPROVEN}:{}", role.arn()),
+        }
     }
 
     /// The caller of a request that is signed for a service of this region, for an operation.

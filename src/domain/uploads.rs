@@ -216,6 +216,7 @@ impl App {
     ) -> Result<Open> {
         let asked = RepositoryAddress::whole(address);
         let repository = self.gate.look::<Repository>(ctx, ops.part, &asked).await?.into_allowed();
+        self.store.syncs().check()?;
         let writing = self.writing(uid).ok_or_else(|| {
             Error::new(Reason::Throttled, format!("upload {uid} is being written by another request; wait for it"))
         })?;

@@ -9,12 +9,13 @@ use crate::store::{self, Apply, Done, Store, Tx, audit::AuditRow};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Rows that may wait; past this they are dropped and counted, since a read must not wait for its audit.
 const WAITING_MAX: usize = 8_192;
-/// Rows written in one transaction.
-const BATCH_MAX: usize = 512;
+/// Rows written in one transaction: a commit and its sync cost as much as hundreds of rows, and another writer waits some
+/// ten milliseconds for as many as this.
+const BATCH_MAX: usize = 2_048;
 /// How long the first row of a batch waits for others.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
 
@@ -33,6 +34,8 @@ enum Message {
 #[derive(Clone)]
 pub(super) struct Channel {
     sender: mpsc::Sender<Message>,
+    /// Told when a batch is whole, or somebody waits for it.
+    hurry: Arc<Notify>,
     lost: Arc<AtomicU64>,
     ids: crate::clock::Clock,
 }
@@ -40,13 +43,14 @@ pub(super) struct Channel {
 impl Channel {
     pub(super) fn start(store: Store) -> Self {
         let (channel, receiver) = Self::open();
-        tokio::spawn(drain(store, receiver, channel.lost.clone()));
+        tokio::spawn(drain(store, receiver, channel.lost.clone(), channel.hurry.clone()));
         channel
     }
 
     fn open() -> (Self, mpsc::Receiver<Message>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (Self { sender, lost: Arc::default(), ids: crate::clock::Clock::system() }, receiver)
+        let (hurry, ids) = (Arc::default(), crate::clock::Clock::system());
+        (Self { sender, hurry, lost: Arc::default(), ids }, receiver)
     }
 
     pub(super) fn loss(&self) -> Loss {
@@ -54,15 +58,15 @@ impl Channel {
     }
 
     pub(super) fn allowed(&self, ctx: &Ctx, op: Op, target: &Target) {
-        self.send(row(ctx, self.ids.uid(), op, target, "allowed", ""));
+        self.send(row(ctx, self.ids.uid_in_order(), op, target, "allowed", ""));
     }
 
     pub(super) fn refused(&self, ctx: &Ctx, op: Op, target: &Target, error: &Error) {
-        self.send(row(ctx, self.ids.uid(), op, target, outcome(error), &error.message));
+        self.send(row(ctx, self.ids.uid_in_order(), op, target, outcome(error), &error.message));
     }
 
     pub(super) fn unbelieved(&self, ctx: &Ctx, op: Op, claimed: &str, error: &Error) {
-        let row = row(ctx, self.ids.uid(), op, &Target::unjudged(), outcome(error), &error.message);
+        let row = row(ctx, self.ids.uid_in_order(), op, &Target::unjudged(), outcome(error), &error.message);
         self.send(AuditRow { caller: claimed.to_owned(), ..row });
     }
 
@@ -74,22 +78,29 @@ impl Channel {
                 tracing::warn!(rows, "audit rows were lost since the start: more calls than the store takes rows");
             }
         }
+        if WAITING_MAX - self.sender.capacity() >= BATCH_MAX {
+            self.hurry.notify_one();
+        }
     }
 
     pub(super) async fn flush(&self) {
         let (done, wait) = oneshot::channel();
         if self.sender.send(Message::Flush(done)).await.is_ok() {
+            self.hurry.notify_one();
             // An error here means that the writer ended with the runtime; nothing is left to wait for.
             let _ = wait.await;
         }
     }
 }
 
-async fn drain(store: Store, mut receiver: mpsc::Receiver<Message>, lost: Arc<AtomicU64>) {
+async fn drain(store: Store, mut receiver: mpsc::Receiver<Message>, lost: Arc<AtomicU64>, hurry: Arc<Notify>) {
     while let Some(first) = receiver.recv().await {
         let (mut rows, mut waiting) = (Vec::new(), Vec::new());
+        // The channel is not looked at meanwhile: each look would be a wake-up for each row.
+        if matches!(first, Message::Row(_)) && receiver.len() < BATCH_MAX {
+            let _ = tokio::time::timeout(BATCH_WAIT, hurry.notified()).await;
+        }
         let mut next = Some(first);
-        let deadline = tokio::time::Instant::now() + BATCH_WAIT;
         while let Some(message) = next {
             match message {
                 Message::Row(row) => rows.push(*row),
@@ -98,14 +109,17 @@ async fn drain(store: Store, mut receiver: mpsc::Receiver<Message>, lost: Arc<At
             if rows.len() >= BATCH_MAX || !waiting.is_empty() {
                 break;
             }
-            next = tokio::time::timeout_at(deadline, receiver.recv()).await.ok().flatten();
+            next = receiver.try_recv().ok();
         }
         let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
         if count > 0
             && let Err(error) = store.write(Arc::new(Batch(rows))).await
         {
             lost.fetch_add(count, Ordering::Relaxed);
-            tracing::error!(rows = count, error = ?error, "audit rows were lost");
+            // That nothing is written any more has been said.
+            if error.kind != store::Kind::Ended {
+                tracing::error!(rows = count, error = ?error, "audit rows were lost");
+            }
         }
         for done in waiting {
             let _ = done.send(());

@@ -1,8 +1,10 @@
 //! Gathers what a decision needs from one transaction, and decides.
 //!
 //! Identity policies come from the directory, constraints from the caller's token, resource policies from the
-//! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents, by their text.
+//! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents.
 
+use super::context::{CONTEXT_KEYS, context};
+use super::documents::Documents;
 use super::resource::{Object, Target, unidentified};
 use super::{bounds, grants};
 use crate::authz::context::Context;
@@ -11,87 +13,26 @@ use crate::authz::explain;
 use crate::authz::permit::Allowed;
 use crate::authz::policy::{Document, Kind};
 use crate::clock::Timestamp;
-use crate::ctx::{Caller, Claim, Ctx, Principal, WebIdentity, replication_role};
+use crate::ctx::{Caller, Ctx, Principal, replication_role};
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Arn, PrincipalKind, Uid};
 use crate::ops::{Class, Kind as On, Op};
+use crate::store::directory::Policy;
 use crate::store::registries::StoredPolicy;
+use crate::store::sessions::Standing;
 use crate::store::{Tx, repositories::RepositoryRow};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Parsed documents by kind, text and bindings; emptied when full, since policies change rarely.
-#[derive(Default)]
-pub(super) struct Documents(Mutex<HashMap<(Kind, String, String), Arc<Document>>>);
-
-/// How many parsed documents are kept: some 10 KiB each at most, so 40 MiB at the worst.
-const DOCUMENTS_MAX: usize = 4_096;
-
-impl Documents {
-    pub(super) fn parse(&self, kind: Kind, text: &str) -> Result<Arc<Document>> {
-        self.bound(kind, text, None)
-    }
-
-    pub(super) fn bound(
-        &self,
-        kind: Kind,
-        text: &str,
-        bindings: Option<&BTreeMap<String, String>>,
-    ) -> Result<Arc<Document>> {
-        let key = (kind, text.to_owned(), bindings.map_or_else(String::new, |map| format!("{map:?}")));
-        if let Some(found) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(found.clone());
-        }
-        // A stored policy was accepted once; if it no longer parses the request fails closed.
-        let mut document = Document::parse(kind, text).map_err(Error::internal)?;
-        if let Some(bindings) = bindings {
-            document.bind(bindings);
-        }
-        let document = Arc::new(document);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= DOCUMENTS_MAX {
-            all.clear();
-        }
-        all.insert(key, document.clone());
-        Ok(document)
-    }
-}
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 type Named = (String, Arc<Document>);
-
-/// Every condition key that some request has; a policy that names another is refused when it is written.
-pub const CONTEXT_KEYS: &[&str] = &[
-    "aws:CurrentTime",
-    "aws:EpochTime",
-    "aws:FederatedProvider",
-    "aws:PrincipalAccount",
-    "aws:PrincipalArn",
-    "aws:PrincipalIsAWSService",
-    "aws:PrincipalTag/",
-    "aws:PrincipalType",
-    "aws:RequestTag/",
-    "aws:RequestedRegion",
-    "aws:ResourceAccount",
-    "aws:SecureTransport",
-    "aws:SourceIdentity",
-    "aws:SourceIp",
-    "aws:TagKeys",
-    "aws:TokenIssueTime",
-    "aws:UserAgent",
-    "aws:userid",
-    "aws:username",
-    "ecr:ImageTag",
-    "sts:ExternalId",
-    "sts:RoleSessionName",
-    "sts:SourceIdentity",
-    "sts:TransitiveTagKeys",
-];
 
 /// A decision, in words and as a permit.
 pub struct Ruling {
     /// What was decided.
     pub outcome: Outcome,
-    /// AWS's sentence about the caller's own request; anybody may read it.
+    /// AWS's sentence about the caller's own request; anybody may read it. Empty, as `detail`, for what is allowed, unless
+    /// an explanation was asked for.
     pub sentence: String,
     /// Policy and statement, or what was missing; for the account of that policy only.
     pub detail: String,
@@ -142,19 +83,26 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) async fn load(documents: &Documents, tx: &mut Tx<'_>, ctx: &Ctx, target: &Target) -> Result<Self> {
+    /// `known` is the calling principal as it stands in this transaction, if that was read before.
+    pub(super) async fn load(
+        documents: &Documents,
+        tx: &mut Tx<'_>,
+        ctx: &Ctx,
+        target: &Target,
+        known: Option<Standing>,
+    ) -> Result<Self> {
         let mut judge = Self {
             caller: Who::Anonymous,
             identity: Vec::new(),
             session: None,
             resource: Vec::new(),
-            context: context(ctx, target),
+            context: Context::new(),
             repository: None,
             wants_tags: false,
         };
         match &ctx.caller {
             Caller::Anonymous => {}
-            Caller::Principal(principal) => judge.load_principal(documents, tx, ctx, principal).await?,
+            Caller::Principal(principal) => judge.load_principal(documents, tx, ctx, principal, known).await?,
             Caller::WebIdentity(identity) => {
                 judge.caller = Who::WebIdentity { provider: identity.provider().to_string() };
             }
@@ -173,6 +121,11 @@ impl Judge {
         }
         judge.load_resource(documents, tx, ctx, target).await?;
         judge.load_replica(documents, tx, ctx, target).await?;
+        if judge.documents().any(|document| document.reads_context()) {
+            let mut context = context(ctx, target);
+            context.extend(&judge.context);
+            judge.context = context;
+        }
         let wants_tags = judge.documents().any(|document| document.mentions("ecr:ImageTag"));
         judge.wants_tags = wants_tags;
         Ok(judge)
@@ -184,9 +137,9 @@ impl Judge {
         tx: &mut Tx<'_>,
         ctx: &Ctx,
         principal: &Principal,
+        known: Option<Standing>,
     ) -> Result<()> {
-        check_alive(tx, principal, ctx.now).await?;
-        for policy in tx.policy_list(&principal.unique_id).await? {
+        for policy in alive(tx, principal, ctx.now, known).await? {
             self.identity.push((policy.name, documents.parse(Kind::Identity, &policy.document)?));
         }
         let session = principal.session.as_ref();
@@ -293,8 +246,18 @@ impl Judge {
         self.identity.iter().chain(session).chain(&self.resource).map(|(_, document)| document)
     }
 
-    /// Decides for a part of the repository the judge was loaded for; reads its tags if a policy asks for them.
+    /// Decides for a part of the repository the judge was loaded for; reads its tags if a policy asks for them. What is
+    /// allowed needs no words.
     pub(super) async fn decide(&self, tx: &mut Tx<'_>, op: Op, target: &Target) -> Result<Ruling> {
+        self.rule(tx, op, target, false).await
+    }
+
+    /// As [`Judge::decide`]; says also why something is allowed.
+    pub(super) async fn explain(&self, tx: &mut Tx<'_>, op: Op, target: &Target) -> Result<Ruling> {
+        self.rule(tx, op, target, true).await
+    }
+
+    async fn rule(&self, tx: &mut Tx<'_>, op: Op, target: &Target, in_words: bool) -> Result<Ruling> {
         // Who is known may ask about itself, whatever policies say: the evaluation knows the action. Nobody may not.
         if op.spec().resource == On::Caller && matches!(self.caller, Who::Anonymous) {
             return Err(unidentified());
@@ -303,11 +266,11 @@ impl Judge {
             let text = format!("Cannot call {} with the credentials of a federated user", op.spec().action);
             return Err(Error::new(Reason::AccessDenied, text));
         }
-        let mut context = self.context.clone();
+        let mut context = Cow::Borrowed(&self.context);
         if self.wants_tags
             && let Some((_, object)) = &target.repository
         {
-            context.set_many("ecr:ImageTag", self.tags(tx, object).await?);
+            context.to_mut().set_many("ecr:ImageTag", self.tags(tx, object).await?);
         }
         debug_assert!(context.is_within(CONTEXT_KEYS), "a key is missing from the list: {context:?}");
         let account = target.account.ok_or_else(|| {
@@ -325,6 +288,10 @@ impl Judge {
         let policies =
             Policies { identity: &identity, resource: &resource, session: session.as_deref(), ..Policies::default() };
         let decision = self.evaluate(&request, &policies);
+        if decision.is_allowed() && !in_words {
+            let (outcome, kind, permit) = (decision.outcome(), decision.kind(), Allowed::grant((), &decision));
+            return Ok(Ruling { outcome, sentence: String::new(), detail: String::new(), kind, permit });
+        }
         // To another account's caller a refusal reads the same whether the resource is missing, forbidden or denied:
         // its sentence is made as if there were no policy on the resource.
         let told = if decision.is_allowed() || request.caller.account() == Some(account) {
@@ -363,6 +330,11 @@ impl Judge {
         let anybody = Request { caller: eval::Caller::Anonymous, ..*request };
         let open = eval::evaluate(&anybody, &Policies { resource: policies.resource, ..Policies::default() });
         if open.is_allowed() { open } else { decision }
+    }
+
+    /// The repository's row, as it was judged.
+    pub(super) fn repository(&self) -> Option<&RepositoryRow> {
+        self.repository.as_ref()
     }
 
     fn is_public(&self) -> bool {
@@ -408,22 +380,19 @@ fn is_beyond_federated(action: &str) -> bool {
     action.starts_with("iam:") || action.starts_with("sts:") && action != "sts:GetCallerIdentity"
 }
 
-/// Refuses a session that ended, a principal that is gone, and a token that was cut off.
-async fn check_alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp) -> Result<()> {
-    let known = tx.principal(&principal.name).await?.is_some_and(|row| row.unique_id == principal.unique_id);
-    if !known {
-        return Err(invalid_token());
+/// The policies of a principal; refuses a session that ended, a principal that is gone, and a token that was cut off.
+async fn alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp, known: Option<Standing>) -> Result<Vec<Policy>> {
+    let session = principal.session.as_ref();
+    let standing = match known {
+        Some(known) => Some(known),
+        None => tx.standing(&principal.name, session.map(|session| (session.id, session.issued_at))).await?,
+    };
+    let standing = standing.filter(|it| it.unique_id == principal.unique_id).ok_or_else(invalid_token)?;
+    if session.is_some_and(|session| session.expires_at <= now) {
+        let text = "Your authorization token has expired. Reauthenticate and try again.";
+        return Err(Error::new(Reason::CredentialsExpired, text));
     }
-    if let Some(session) = &principal.session {
-        if session.expires_at <= now {
-            let text = "Your authorization token has expired. Reauthenticate and try again.";
-            return Err(Error::new(Reason::CredentialsExpired, text));
-        }
-        if tx.is_revoked(principal.name.account, session.id, &principal.unique_id, session.issued_at).await? {
-            return Err(invalid_token());
-        }
-    }
-    Ok(())
+    if standing.revoked { Err(invalid_token()) } else { Ok(standing.policies) }
 }
 
 /// Whether a grant gives the caller's session nothing any more: sessions of its age were cut off from it.
@@ -435,87 +404,6 @@ async fn is_cut_off(tx: &mut Tx<'_>, ctx: &Ctx, account: AccountId, grant: Uid) 
 
 fn invalid_token() -> Error {
     Error::new(Reason::CallerUnknown, "The security token included in the request is invalid")
-}
-
-fn context(ctx: &Ctx, target: &Target) -> Context {
-    let mut context = Context::default();
-    context.set("aws:CurrentTime", ctx.now.to_string());
-    context.set("aws:EpochTime", ctx.now.secs().to_string());
-    context.set("aws:SecureTransport", ctx.secure.to_string());
-    context.set("aws:RequestedRegion", ctx.region.as_str());
-    context.set("aws:UserAgent", &*ctx.user_agent);
-    if let Some(address) = ctx.source_ip {
-        context.set("aws:SourceIp", address.to_canonical().to_string());
-    }
-    if let Some(account) = target.account {
-        context.set("aws:ResourceAccount", account.as_str());
-    }
-    context.extend(&target.context);
-    match &ctx.caller {
-        Caller::Principal(principal) => principal_context(&mut context, principal),
-        Caller::Anonymous => {
-            context.set("aws:PrincipalType", "Anonymous");
-            context.set("aws:PrincipalAccount", "anonymous");
-            context.set("aws:userid", "anonymous");
-        }
-        Caller::WebIdentity(identity) => identity_context(&mut context, identity),
-        Caller::Replication { .. } | Caller::System(_) => {
-            context.set("aws:PrincipalType", "AssumedRole");
-        }
-    }
-    context
-}
-
-/// All that a token says is known under its issuer's name; for whom it is, as the check of the audience found.
-// SPEC: IAM user guide, "Available keys for AWS web identity federation".
-fn identity_context(context: &mut Context, identity: &WebIdentity) {
-    let issuer = identity.issuer.id();
-    context.set("aws:FederatedProvider", identity.provider().as_str());
-    for Claim { name, values, is_list } in &identity.claims {
-        let key = format!("{issuer}:{name}");
-        match values.first().filter(|_| !is_list) {
-            Some(value) => context.set(&key, value.as_str()),
-            None => context.set_many(&key, values.iter().map(String::as_str)),
-        };
-    }
-    context.set(&format!("{issuer}:sub"), identity.subject.as_str());
-    context.set(&format!("{issuer}:aud"), identity.audience.as_str());
-}
-
-// SPEC: IAM user guide, "AWS global condition context keys".
-fn principal_context(context: &mut Context, principal: &Principal) {
-    context.set("aws:PrincipalArn", principal.name.arn().as_str());
-    context.set("aws:PrincipalAccount", principal.name.account.as_str());
-    context.set("aws:PrincipalIsAWSService", "false");
-    match principal.name.kind {
-        PrincipalKind::User if principal.is_federated() => {
-            context.set("aws:PrincipalArn", principal.arn().as_str());
-            context.set("aws:PrincipalType", "FederatedUser");
-            context.set("aws:userid", principal.user_id());
-        }
-        PrincipalKind::User => {
-            context.set("aws:PrincipalType", "User");
-            context.set("aws:username", &*principal.name.name);
-            context.set("aws:userid", &*principal.unique_id);
-        }
-        PrincipalKind::Role => {
-            let name = principal.session.as_ref().and_then(|s| s.name.as_ref());
-            context.set("aws:PrincipalType", "AssumedRole");
-            context.set("aws:userid", format!("{}:{}", principal.unique_id, name.map_or("", |name| name.as_str())));
-        }
-    }
-    if let Some(session) = &principal.session {
-        context.set("aws:TokenIssueTime", session.issued_at.to_string());
-        for tag in &session.tags {
-            context.set(&format!("aws:PrincipalTag/{}", tag.key()), tag.value());
-        }
-        if let Some(identity) = &session.source_identity {
-            context.set("aws:SourceIdentity", &**identity);
-        }
-        if let Some(provider) = &session.provider {
-            context.set("aws:FederatedProvider", &**provider);
-        }
-    }
 }
 
 /// What anybody may do with a public repository: pull, and list what there is to pull.

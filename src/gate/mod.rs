@@ -9,6 +9,8 @@
 
 mod audit;
 mod bounds;
+mod context;
+mod documents;
 mod grants;
 mod judge;
 mod resource;
@@ -16,14 +18,17 @@ mod resource;
 use crate::authz::eval::Outcome;
 use crate::authz::permit::Allowed;
 use crate::clock::{Clock, Timestamp};
-use crate::ctx::Ctx;
+use crate::ctx::{Caller, Ctx};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Tag};
+use crate::names::{AccountId, PrincipalName, Tag, Uid};
 use crate::ops::{Class, Op};
+use crate::store::sessions::Standing;
 use crate::store::{Apply, Done, Snapshot, Store, Tx, audit::Answer, audit::AuditRow};
 pub use audit::Loss;
-pub use judge::{CONTEXT_KEYS, Ruling};
-use judge::{Documents, Judge};
+pub use context::CONTEXT_KEYS;
+use documents::Documents;
+use judge::Judge;
+pub use judge::Ruling;
 pub use resource::{
     Directory, FederatedUser, FederatedUserAddress, Identified, Key, KeyAddress, Keyring, NewRepository, Object,
     Organization, Registry, Repository, RepositoryAddress, Resource, Role, RoleAddress, Target,
@@ -117,7 +122,7 @@ impl Gate {
         let mut tx = snapshot.tx();
         for address in addresses {
             let target = R::target(address);
-            let judged = authorize(&self.documents, &mut tx, ctx, op, &target).await;
+            let judged = authorize(&self.documents, &mut tx, ctx, op, &target, None).await;
             if let Err(error) = judged {
                 self.audit.refused(ctx, op, &target, &error);
                 return Err(error);
@@ -131,8 +136,22 @@ impl Gate {
     /// # Errors
     /// The denial, or that the resource is missing.
     pub async fn read<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<View<R>> {
+        self.read_on(ctx, op, address, None).await
+    }
+
+    /// As [`Gate::read`], on the snapshot on which the caller was found, if there is one.
+    ///
+    /// # Errors
+    /// As [`Gate::read`].
+    pub async fn read_on<R: Resource>(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        address: &R::Address,
+        stood: Option<Stood>,
+    ) -> Result<View<R>> {
         let target = R::target(address);
-        let opened = self.open(ctx, op, address, &target).await;
+        let opened = self.open(ctx, op, address, &target, stood).await;
         match &opened {
             Ok(_) => self.audit.allowed(ctx, op, &target),
             Err(error) => self.audit.refused(ctx, op, &target, error),
@@ -140,11 +159,21 @@ impl Gate {
         opened
     }
 
-    async fn open<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address, target: &Target) -> Result<View<R>> {
-        let mut snapshot = self.store.snapshot().await?;
+    async fn open<R: Resource>(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        address: &R::Address,
+        target: &Target,
+        stood: Option<Stood>,
+    ) -> Result<View<R>> {
+        let (mut snapshot, known) = match stood {
+            Some(stood) => stood.of(&ctx.caller),
+            None => (self.store.snapshot().await?, None),
+        };
         let mut tx = snapshot.tx();
-        let (judge, permit) = authorize(&self.documents, &mut tx, ctx, op, target).await?;
-        let resource = R::load(&mut tx, address).await?;
+        let (judge, permit) = authorize(&self.documents, &mut tx, ctx, op, target, known).await?;
+        let resource = load::<R>(&judge, &mut tx, address).await?;
         let allowed = permit.load(|()| resource.ok_or_else(|| R::missing(address, ctx)))?;
         Ok(View { op, target: target.clone(), snapshot, judge, allowed })
     }
@@ -155,13 +184,13 @@ impl Gate {
     /// The denial, audited, or that the resource is missing.
     pub async fn look<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<View<R>> {
         let target = R::target(address);
-        let opened = self.open::<R>(ctx, op, address, &target).await;
+        let opened = self.open::<R>(ctx, op, address, &target, None).await;
         opened.inspect_err(|error| self.audit.refused(ctx, op, &target, error))
     }
 
     /// Whether the caller may do something else here, on which the words of an answer depend; never audited.
     pub async fn may<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> bool {
-        self.open::<R>(ctx, op, address, &R::target(address)).await.is_ok()
+        self.open::<R>(ctx, op, address, &R::target(address), None).await.is_ok()
     }
 
     /// Authorizes a transfer; the lease that comes with the view judges again on a timer.
@@ -169,7 +198,21 @@ impl Gate {
     /// # Errors
     /// The denial, or that the resource is missing.
     pub async fn stream<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address) -> Result<(View<R>, Lease)> {
-        let view = self.read::<R>(ctx, op, address).await?;
+        self.stream_on(ctx, op, address, None).await
+    }
+
+    /// As [`Gate::stream`], on the snapshot on which the caller was found, if there is one.
+    ///
+    /// # Errors
+    /// As [`Gate::stream`].
+    pub async fn stream_on<R: Resource>(
+        &self,
+        ctx: &Ctx,
+        op: Op,
+        address: &R::Address,
+        stood: Option<Stood>,
+    ) -> Result<(View<R>, Lease)> {
+        let view = self.read_on::<R>(ctx, op, address, stood).await?;
         let lease = Lease { gate: self.clone(), ctx: ctx.clone(), op, target: R::target(address) };
         Ok((view, lease))
     }
@@ -193,10 +236,13 @@ impl Gate {
             op,
             target: target.clone(),
             address: address.clone(),
-            audit_id: self.clock.uid(),
+            audit_id: self.clock.uid_in_order(),
             change,
         };
-        let answer = self.store.write(Arc::new(authorized)).await;
+        let answer = match self.store.syncs().check() {
+            Ok(()) => self.store.write(Arc::new(authorized)).await,
+            Err(ended) => Err(ended),
+        };
         if let Err(error) = &answer {
             self.audit.refused(ctx, op, &target, error);
         }
@@ -220,8 +266,8 @@ impl Gate {
         let mut snapshot = self.store.snapshot().await?;
         let mut tx = snapshot.tx();
         let target = R::target(address);
-        let judge = Judge::load(&self.documents, &mut tx, ctx, &target).await?;
-        judge.decide(&mut tx, op, &target).await
+        let judge = Judge::load(&self.documents, &mut tx, ctx, &target, None).await?;
+        judge.explain(&mut tx, op, &target).await
     }
 }
 
@@ -231,12 +277,47 @@ async fn authorize(
     ctx: &Ctx,
     op: Op,
     target: &Target,
+    known: Option<Standing>,
 ) -> Result<(Judge, Allowed<()>)> {
-    let judge = Judge::load(documents, tx, ctx, target).await?;
+    let judge = Judge::load(documents, tx, ctx, target, known).await?;
     let mut ruling = judge.decide(tx, op, target).await?;
     match ruling.permit.take().filter(|_| judge::in_scope(ctx, op, target)) {
         Some(permit) => Ok((judge, permit)),
         None => Err(judge::denial(ctx, op, target, ruling)),
+    }
+}
+
+/// A principal as it stands on a snapshot, from when its token was opened: the read that answers its request is done on
+/// that snapshot, and need not look for the principal again.
+pub struct Stood {
+    snapshot: Snapshot,
+    name: PrincipalName,
+    /// Its session, and when that was issued.
+    session: (Uid, Timestamp),
+    standing: Standing,
+}
+
+impl Stood {
+    /// What the snapshot says of a principal that calls under a session.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, name: PrincipalName, session: (Uid, Timestamp), standing: Standing) -> Self {
+        Self { snapshot, name, session, standing }
+    }
+
+    /// The snapshot, and what it says of this caller, if that is the one it was asked about.
+    fn of(self, caller: &Caller) -> (Snapshot, Option<Standing>) {
+        let Caller::Principal(principal) = caller else { return (self.snapshot, None) };
+        let session = principal.session.as_ref().map(|session| (session.id, session.issued_at));
+        let is_it = principal.name == self.name && session == Some(self.session);
+        (self.snapshot, is_it.then_some(self.standing))
+    }
+}
+
+/// The resource: what was judged, where that is the resource itself, else what the transaction has.
+async fn load<R: Resource>(judge: &Judge, tx: &mut Tx<'_>, address: &R::Address) -> Result<Option<R>> {
+    match judge.repository().and_then(|row| R::judged(row, address)) {
+        Some(resource) => Ok(Some(resource)),
+        None => Ok(R::load(tx, address).await?),
     }
 }
 
@@ -322,7 +403,7 @@ impl Lease {
         let mut ctx = self.ctx.clone();
         ctx.now = self.gate.now();
         let mut snapshot = self.gate.store.snapshot().await?;
-        let judged = authorize(&self.gate.documents, &mut snapshot.tx(), &ctx, self.op, &self.target).await;
+        let judged = authorize(&self.gate.documents, &mut snapshot.tx(), &ctx, self.op, &self.target, None).await;
         judged.map(drop).inspect_err(|error| self.gate.audit.refused(&ctx, self.op, &self.target, error))
     }
 }
@@ -334,7 +415,7 @@ struct Authorized<C: Change> {
     op: Op,
     target: Target,
     address: <C::Resource as Resource>::Address,
-    audit_id: crate::names::Uid,
+    audit_id: Uid,
     change: C,
 }
 
@@ -343,11 +424,11 @@ impl<C: Change> Apply for Authorized<C> {
     type Error = Error;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Done<C::Out>> {
-        let (_, permit) = authorize(&self.documents, tx, &self.ctx, self.op, &self.target).await?;
+        let (judge, permit) = authorize(&self.documents, tx, &self.ctx, self.op, &self.target, None).await?;
         for op in self.change.also() {
-            authorize(&self.documents, tx, &self.ctx, *op, &self.target).await?;
+            authorize(&self.documents, tx, &self.ctx, *op, &self.target, None).await?;
         }
-        let resource = C::Resource::load(tx, &self.address).await?;
+        let resource = load::<C::Resource>(&judge, tx, &self.address).await?;
         let allowed = permit.load(|()| resource.ok_or_else(|| C::Resource::missing(&self.address, &self.ctx)))?;
         if let Some(answer) = self.earlier_answer(tx).await? {
             return Ok(Done::Commit(answer));

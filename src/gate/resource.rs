@@ -76,6 +76,11 @@ pub trait Resource: Sized + Send + Sync + 'static {
         address: &Self::Address,
     ) -> impl Future<Output = Result<Option<Self>, store::Error>> + Send;
 
+    /// The resource, if it is the repository whose row was read to judge.
+    fn judged(_row: &repositories::RepositoryRow, _address: &Self::Address) -> Option<Self> {
+        None
+    }
+
     /// What an authorized caller hears when it is not there.
     fn missing(address: &Self::Address, ctx: &Ctx) -> Error;
 }
@@ -144,6 +149,10 @@ impl Resource for Repository {
     async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
         let row = tx.repository(address.repository.account, &address.repository.name).await?;
         Ok(row.map(|row| Self { row, address: address.repository.clone() }))
+    }
+
+    fn judged(row: &repositories::RepositoryRow, address: &Self::Address) -> Option<Self> {
+        Some(Self { row: row.clone(), address: address.repository.clone() })
     }
 
     fn missing(address: &Self::Address, _: &Ctx) -> Error {

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 /// How often is looked for what waits, though nothing new was found.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// Repairs until told to stop.
+/// Repairs until told to stop, or writes end.
 pub async fn repair(app: Arc<App>, stop: CancellationToken) {
-    loop {
+    while !app.writes_ended() {
         let repaired = tokio::select! {
             () = stop.cancelled() => return,
             repaired = app.repair_waiting() => repaired,

@@ -4,10 +4,10 @@ use crate::domain::App;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Reads what is due until told to stop.
+/// Reads what is due until told to stop, or writes end: what is found could not be noted.
 pub async fn scrub(app: Arc<App>, stop: CancellationToken) {
     let Some(mut scrubber) = app.scrubber() else { return };
-    loop {
+    while !app.writes_ended() {
         let page = tokio::select! {
             () = stop.cancelled() => return,
             page = scrubber.page() => page,

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Sweeps every `period` until told to stop.
+/// Sweeps every `period` until told to stop, or writes end.
 pub async fn sweep(app: Arc<App>, period: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(app.clock().jitter(period)) => {}
+        }
+        if app.writes_ended() {
+            return;
         }
         match app.sweep().await {
             Ok(swept) if swept == Swept::default() => {}

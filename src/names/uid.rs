@@ -3,7 +3,8 @@
 use super::{Error, text_serde};
 use std::fmt;
 
-/// An id that the application makes: 128 random bits, written as a UUID.
+/// An id that the application makes: 128 bits, written as a UUID; all of them random, but for rows that are kept in the
+/// order in which they were made.
 ///
 /// A uid is never reused: a repository deleted and created again under one name has another uid.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -53,6 +53,9 @@ pub enum Kind {
         /// The column's index in the statement's answer, from 0.
         column: usize,
     },
+    /// The disk of the database does not sync; nothing is written any more.
+    #[error("the database takes no writes until the server is started again")]
+    Ended,
     /// The database file itself is damaged.
     #[error("the database file is damaged")]
     Damaged,
@@ -127,6 +130,11 @@ impl From<Error> for error::Error {
                 let text = "the metadata store cannot be reached, or its disk is full; nothing was stored";
                 Self::new(Reason::Unavailable, text).because(error)
             }
+            Kind::Ended => {
+                let text = "the metadata store takes no writes: its disk does not sync them; reads go on; once the disk \
+                            is sound, its operator must restart the server";
+                Self::new(Reason::Unavailable, text).because(error)
+            }
             Kind::Busy | Kind::Conflict => {
                 Self::new(Reason::Unavailable, "the metadata store does not answer in time; try again").because(error)
             }
@@ -175,7 +183,7 @@ mod tests {
     #[test]
     fn what_may_succeed_later_is_unavailable_and_the_rest_is_internal() {
         let reason = |kind| error::Error::from(Error::new("COMMIT", kind)).reason;
-        for kind in [Kind::Unavailable, Kind::Busy, Kind::Conflict, Kind::CommitUnknown] {
+        for kind in [Kind::Unavailable, Kind::Ended, Kind::Busy, Kind::Conflict, Kind::CommitUnknown] {
             assert_eq!(reason(kind), Reason::Unavailable);
         }
         for kind in [Kind::Sql, Kind::Panicked, Kind::Corrupt { column: 1 }, Kind::Unique] {

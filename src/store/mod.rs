@@ -44,6 +44,7 @@ pub use tx::{Done, Tx};
 
 use crate::clock::{Clock, Timestamp};
 use crate::secret::Secret;
+use crate::syncs::Syncs;
 use fault::Faults;
 use snapshot::Reading;
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ pub struct Store {
     engine: Engine,
     clock: Clock,
     faults: Arc<Faults>,
+    syncs: Syncs,
 }
 
 #[derive(Clone)]
@@ -92,12 +94,14 @@ impl Store {
     }
 
     async fn open_with(settings: &Settings, clock: Clock, migrations: &'static [&'static str]) -> Result<Self, Error> {
-        let faults = Arc::new(Faults::default());
+        let (faults, syncs) = (Arc::new(Faults::default()), Syncs::new(clock.clone()));
         let engine = match settings {
-            Settings::Sqlite { path } => Engine::Sqlite(sqlite::Engine::open(path.clone(), faults.clone()).await?),
+            Settings::Sqlite { path } => {
+                Engine::Sqlite(sqlite::Engine::open(path.clone(), faults.clone(), syncs.clone()).await?)
+            }
             Settings::Postgres { url, pool } => Engine::Postgres(postgres::Engine::open(url, *pool)?),
         };
-        let store = Self { engine, clock, faults };
+        let store = Self { engine, clock, faults, syncs };
         migrate::run(&store, migrations).await?;
         Ok(store)
     }
@@ -143,6 +147,12 @@ impl Store {
     /// (nothing is committed) or `COMMITTED` (the commit happens, its answer is lost). For tests.
     pub fn inject(&self, label: &'static str, error: Error) {
         self.faults.inject(label, error);
+    }
+
+    /// The failed syncs of this node: of SQLite's files, and of whoever else shares them.
+    #[must_use]
+    pub fn syncs(&self) -> &Syncs {
+        &self.syncs
     }
 
     fn now(&self) -> Timestamp {

@@ -1,10 +1,12 @@
 //! Sessions issued in this region, and revocations from everywhere.
 
+use super::directory::Policy;
 use super::error::Kind;
 use super::value::args;
 use super::{Error, Tx, streams};
 use crate::clock::Timestamp;
-use crate::names::{AccountId, PageSize, Uid};
+use crate::names::{AccountId, PageSize, PrincipalName, Uid};
+use std::sync::Arc;
 
 /// A session that was issued here.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -67,6 +69,17 @@ pub struct Revocation {
     pub expires_at: Timestamp,
     /// Whether it was made in this region, and so belongs to this region's stream.
     pub local_origin: bool,
+}
+
+/// A user or role, as of one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The id that survives no re-creation.
+    pub unique_id: Arc<str>,
+    /// Whether the session under which it calls was cut off.
+    pub revoked: bool,
+    /// Its policies.
+    pub policies: Vec<Policy>,
 }
 
 impl Tx<'_> {
@@ -157,19 +170,27 @@ impl Tx<'_> {
         .transpose()
     }
 
-    /// Whether a token of this account's session, issued then, has been cut off.
-    pub async fn is_revoked(
+    /// Whether there is this user or role with this unique id, and its session, issued then, has not been cut off.
+    pub async fn principal_stands(
         &mut self,
-        account: AccountId,
-        session: Uid,
+        name: &PrincipalName,
         unique_id: &str,
+        session: Uid,
         issued_at: Timestamp,
     ) -> Result<bool, Error> {
         let row = self
             .opt(
-                "SELECT 1 FROM revocations WHERE (subject = $1 AND kind = 'session') \
-                 OR (subject = $2 AND kind = 'principal' AND before_at > $3) LIMIT 1",
-                args![session_subject(account, session), unique_id, issued_at],
+                "SELECT 1 FROM principals p WHERE p.account = $1 AND p.kind = $2 AND p.name = $3 AND p.unique_id = $4 \
+                 AND NOT EXISTS (SELECT 1 FROM revocations r WHERE (r.subject = $5 AND r.kind = 'session') \
+                 OR (r.subject = $4 AND r.kind = 'principal' AND r.before_at > $6))",
+                args![
+                    name.account,
+                    name.kind,
+                    &*name.name,
+                    unique_id,
+                    session_subject(name.account, session),
+                    issued_at
+                ],
             )
             .await?;
         Ok(row.is_some())
@@ -184,6 +205,35 @@ impl Tx<'_> {
             )
             .await?;
         Ok(row.is_some())
+    }
+
+    /// A user or role as it stands, with its policies; `session` is the one it calls under, and when that was issued.
+    pub async fn standing(
+        &mut self,
+        name: &PrincipalName,
+        session: Option<(Uid, Timestamp)>,
+    ) -> Result<Option<Standing>, Error> {
+        // No subject is empty, and nothing is issued after the end of time.
+        let never = (String::new(), Timestamp::from_micros(i64::MAX));
+        let (subject, issued_at) = session.map_or(never, |(id, at)| (session_subject(name.account, id), at));
+        let rows = self
+            .all(
+                "SELECT p.unique_id, (SELECT count(*) FROM revocations r WHERE (r.subject = $4 AND r.kind = 'session') \
+                 OR (r.subject = p.unique_id AND r.kind = 'principal' AND r.before_at > $5)), q.name, q.document \
+                 FROM principals p LEFT JOIN principal_policies q ON q.unique_id = p.unique_id \
+                 WHERE p.account = $1 AND p.kind = $2 AND p.name = $3 ORDER BY q.name",
+                args![name.account, name.kind, &*name.name, subject, issued_at],
+            )
+            .await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let (unique_id, revoked) = (first.get(0)?, first.get::<u64>(1)? > 0);
+        let mut policies = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if let Some(name) = row.get(2)? {
+                policies.push(Policy { name, document: row.get(3)? });
+            }
+        }
+        Ok(Some(Standing { unique_id, revoked, policies }))
     }
 
     /// Forgets sessions and revocations that can no longer matter.

@@ -20,13 +20,14 @@ const MAY_IMPORT: &[Row] = &[
     ("error", &["names"]),
     ("listen", &["error"]),
     ("clock", &["names"]),
+    ("syncs", &["clock", "error"]),
     ("ctx", &["names", "clock"]),
     ("oci", &["names"]),
     // What the gate stands on.
     ("authz", &["names", "ops", "ctx", "error"]),
     ("keys", &["names", "secret", "clock", "error"]),
     ("identity", &["names", "secret", "clock", "ctx", "error", "keys"]),
-    ("blobs", &["names", "keys", "error"]),
+    ("blobs", &["names", "keys", "error", "syncs"]),
     (
         "store",
         &[
@@ -35,6 +36,7 @@ const MAY_IMPORT: &[Row] = &[
             "clock",
             "error",
             "secret",
+            "syncs",
             "authz::permit",
             "keys::KeyRow",
             "keys::KeyRows",

@@ -8,6 +8,7 @@ mod crash;
 mod crowd;
 mod disk;
 mod rest;
+mod syncs;
 
 use crate::harness::{Answer, Http, Left, MANIFEST, Process, Region, free_port};
 use base64::{Engine, engine::general_purpose::STANDARD};

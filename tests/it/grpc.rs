@@ -9,6 +9,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
+use transship::clock::Timestamp;
 use transship::identity::{Endpoint, sign};
 use transship::names::{Region as RegionName, Uid};
 use transship::pb::registry as pb;
@@ -26,7 +27,12 @@ pub async fn log_in(region: &Region, account: &str) -> String {
 
 /// A bearer token for the holder of an access key.
 pub async fn log_in_with(region: &Region, id: &str, secret: String) -> String {
-    let mut client = TrustServiceClient::new(channel(region).await);
+    log_in_at(&region.base, region.app().clock().now(), id, secret).await
+}
+
+/// The same at an address, by a moment.
+pub async fn log_in_at(base: &str, now: Timestamp, id: &str, secret: String) -> String {
+    let mut client = TrustServiceClient::new(channel_to(base).await);
     let refused = client.exchange_token(trust::ExchangeTokenRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     let details = refused.get_error_details();
@@ -34,10 +40,10 @@ pub async fn log_in_with(region: &Region, id: &str, secret: String) -> String {
     let secret = Secret::new(secret);
     let credentials = sign::Credentials { access_key_id: id, secret: &secret, session_token: None };
     let presigned_url = sign::presign_get_caller_identity(
-        &Endpoint::parse(&region.base).unwrap(),
+        &Endpoint::parse(base).unwrap(),
         &RegionName::parse(&told["region"]).unwrap(),
         &credentials,
-        region.app().clock().now(),
+        now,
         Duration::from_secs(60),
         Uid::parse(&told["organization"]).unwrap(),
         transship::clock::Clock::system().uid(),
@@ -50,7 +56,11 @@ pub async fn log_in_with(region: &Region, id: &str, secret: String) -> String {
 }
 
 pub async fn channel(region: &Region) -> Channel {
-    Channel::from_shared(region.base.clone()).unwrap().connect().await.unwrap()
+    channel_to(&region.base).await
+}
+
+pub async fn channel_to(base: &str) -> Channel {
+    Channel::from_shared(base.to_owned()).unwrap().connect().await.unwrap()
 }
 
 /// A request under a token.

@@ -4,14 +4,15 @@ use super::range::{self, Wanted};
 use super::{Asking, DIGEST, bare, value};
 use crate::api::body::{self, Body};
 use crate::domain::blobs::Blob;
+use crate::domain::trust::Stood;
 use crate::error::{Error, Reason, Result};
 use crate::names::Digest;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE};
 use http::{Response, StatusCode};
 use std::ops::Range;
 
-pub(super) async fn get(asking: &Asking<'_>, digest: Digest) -> Result<Response<Body>> {
-    let blob = asking.app.get_blob(&asking.ctx, &asking.address(), digest).await?;
+pub(super) async fn get(asking: &Asking<'_>, digest: Digest, stood: Option<Stood>) -> Result<Response<Body>> {
+    let blob = asking.app.get_blob(&asking.ctx, &asking.address(), digest, stood).await?;
     let size = blob.size;
     match range::wanted(asking.header(RANGE), size) {
         Wanted::Whole => send(blob, 0..size, StatusCode::OK),
@@ -27,8 +28,8 @@ pub(super) async fn get(asking: &Asking<'_>, digest: Digest) -> Result<Response<
     }
 }
 
-pub(super) async fn head(asking: &Asking<'_>, digest: Digest) -> Result<Response<Body>> {
-    let size = asking.app.head_blob(&asking.ctx, &asking.address(), digest).await?;
+pub(super) async fn head(asking: &Asking<'_>, digest: Digest, stood: Option<Stood>) -> Result<Response<Body>> {
+    let size = asking.app.head_blob(&asking.ctx, &asking.address(), digest, stood).await?;
     let mut response = bare(StatusCode::OK);
     describe(&mut response, digest, size)?;
     Ok(response)

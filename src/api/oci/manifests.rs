@@ -6,6 +6,7 @@ use crate::api::body::{self, Body};
 use crate::domain::images::{Image, Pushed, Reference};
 use crate::domain::lists::ReferrersOf;
 use crate::domain::manifest::MAX_BYTES;
+use crate::domain::trust::Stood;
 use crate::error::Result;
 use crate::names::{MediaType, PageSize, Tag};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LINK, LOCATION};
@@ -26,15 +27,15 @@ impl From<&Asked> for Reference {
     }
 }
 
-pub(super) async fn get(asking: &Asking<'_>, reference: &Asked) -> Result<Response<Body>> {
-    let image = asking.app.get_image(&asking.ctx, &asking.address(), &reference.into()).await?;
+pub(super) async fn get(asking: &Asking<'_>, reference: &Asked, stood: Option<Stood>) -> Result<Response<Body>> {
+    let image = asking.app.get_image(&asking.ctx, &asking.address(), &reference.into(), stood).await?;
     let mut response = Response::new(body::full(image.bytes.clone()));
     describe(&mut response, &image)?;
     Ok(response)
 }
 
-pub(super) async fn head(asking: &Asking<'_>, reference: &Asked) -> Result<Response<Body>> {
-    let image = asking.app.head_image(&asking.ctx, &asking.address(), &reference.into()).await?;
+pub(super) async fn head(asking: &Asking<'_>, reference: &Asked, stood: Option<Stood>) -> Result<Response<Body>> {
+    let image = asking.app.head_image(&asking.ctx, &asking.address(), &reference.into(), stood).await?;
     let mut response = bare(StatusCode::OK);
     describe(&mut response, &image)?;
     Ok(response)

@@ -105,7 +105,10 @@ async fn answer(
     body: &mut Incoming,
 ) -> Result<Response<Body>> {
     check_region(ctx, route)?;
-    ctx.caller = caller::of_registry(app, ctx, route.call.op(), &headers).await?;
+    let (caller, stood) = caller::of_registry(app, ctx, route.call.op(), &headers).await?;
+    ctx.caller = caller;
+    // Only what is one read goes on with its snapshot; anything else would keep a connection while it waits for others.
+    let stood = stood.filter(|_| route.call.is_one_read());
     let (repository, action) = match &route.call {
         Call::Ping => return ping(app, ctx).await,
         Call::Token { scopes } => return token::answer(app, ctx, scopes).await,
@@ -116,16 +119,16 @@ async fn answer(
     };
     let asking = Asking { app, ctx: ctx.clone(), route, repository: repository.clone(), headers };
     match action {
-        Action::BlobGet { digest } => blobs::get(&asking, *digest).await,
-        Action::BlobHead { digest } => blobs::head(&asking, *digest).await,
+        Action::BlobGet { digest } => blobs::get(&asking, *digest, stood).await,
+        Action::BlobHead { digest } => blobs::head(&asking, *digest, stood).await,
         Action::BlobDelete { digest } => blobs::delete(&asking, *digest).await,
         Action::UploadStart(start) => uploads::start(&asking, start, body).await,
         Action::UploadStatus { upload } => uploads::status(&asking, *upload).await,
         Action::UploadPatch { upload } => uploads::patch(&asking, *upload, body).await,
         Action::UploadPut { upload, digest } => uploads::put(&asking, *upload, *digest, body).await,
         Action::UploadCancel { upload } => uploads::cancel(&asking, *upload).await,
-        Action::ManifestGet { reference } => manifests::get(&asking, reference).await,
-        Action::ManifestHead { reference } => manifests::head(&asking, reference).await,
+        Action::ManifestGet { reference } => manifests::get(&asking, reference, stood).await,
+        Action::ManifestHead { reference } => manifests::head(&asking, reference, stood).await,
         Action::ManifestPut { reference, tags } => manifests::put(&asking, reference, tags, body).await,
         Action::ManifestDelete { reference } => manifests::delete(&asking, reference).await,
         Action::Tags { n, last } => manifests::tags(&asking, *n, last.as_ref()).await,

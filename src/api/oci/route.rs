@@ -117,6 +117,29 @@ impl Call {
             Self::Repository(_, action) => action.op(),
         }
     }
+
+    /// Whether all of the answer is read at once: a manifest, or what is known of a blob before its bytes are sent.
+    pub(super) fn is_one_read(&self) -> bool {
+        match self {
+            Self::Ping | Self::Token { .. } | Self::Catalog => false,
+            Self::Repository(_, action) => match action {
+                Action::BlobGet { .. }
+                | Action::BlobHead { .. }
+                | Action::ManifestGet { .. }
+                | Action::ManifestHead { .. } => true,
+                Action::BlobDelete { .. }
+                | Action::UploadStart(_)
+                | Action::UploadStatus { .. }
+                | Action::UploadPatch { .. }
+                | Action::UploadPut { .. }
+                | Action::UploadCancel { .. }
+                | Action::ManifestPut { .. }
+                | Action::ManifestDelete { .. }
+                | Action::Tags { .. }
+                | Action::Referrers { .. } => false,
+            },
+        }
+    }
 }
 
 impl Action {

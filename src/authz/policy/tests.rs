@@ -208,6 +208,14 @@ fn keys_of_conditions_and_variables_are_mentioned() {
         assert!(document.mentions(key), "{key}");
     }
     assert!(!document.mentions("aws:SourceIp"));
+    assert!(document.reads_context());
+    for (text, reads) in [
+        (one(&format!(r#"{ALLOW}, "Resource": "*""#)), false),
+        (one(&format!(r#"{ALLOW}, "Resource": "arn:aws:ecr:*:*:repository/${{aws:username}}""#)), true),
+        (one(&format!(r#"{DENY}, "Resource": "*", "Condition": {{"Null": {{"aws:SourceIp": true}}}}"#)), true),
+    ] {
+        assert_eq!(Document::parse(Identity, &text).unwrap().reads_context(), reads, "{text}");
+    }
     let old = Document::parse(Identity, &text.replace("2012", "2008")).unwrap();
     assert!(!old.mentions("aws:username"), "no variables before 2012-10-17");
 }

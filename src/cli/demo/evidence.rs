@@ -5,6 +5,7 @@ use crate::domain::replication::receipt::{Receipt, verify_signature};
 use crate::names::{Digest, RepositoryRef, Uid};
 use crate::oci;
 use crate::pb::replication as pb;
+use crate::syncs::Syncs;
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -59,7 +60,8 @@ impl Side {
         if key != self.key {
             return Err(told(format!("it is under {key}, the repository's key is {}", self.key)));
         }
-        let blobs = crate::blobs::Disk::open(&self.data.join("blobs")).map_err(|error| error.message)?;
+        let blobs =
+            crate::blobs::Disk::open(&self.data.join("blobs"), Syncs::default()).map_err(|error| error.message)?;
         Ok(blobs.path(self.repository.account, Uid::from_bytes(uid)))
     }
 }

@@ -20,6 +20,6 @@ impl App {
     pub async fn lend_blob(self: &Arc<Self>, asking: &Inbound, name: &RepositoryName, digest: Digest) -> Result<Blob> {
         let (account, region) = (asking.destination, self.settings.region.clone());
         let address = RepositoryRef { account, region, name: name.clone() };
-        self.get_blob_under(&self.replication(asking), Op::FetchBlob, &address, digest).await
+        self.get_blob_under(&self.replication(asking), Op::FetchBlob, &address, digest, None).await
     }
 }

@@ -213,6 +213,22 @@ async fn sessions_and_revocations_last_as_long_as_they_can_matter(store: &Store)
     let subject = super::super::sessions::grant_subject(account(10), given);
     let grant = Revocation { id: uid(), cut: Cut::Grant, subject, ..cut.clone() };
     let twin = SessionRow { id: uid(), ..session.clone() };
+    let role = |account, unique_id: &str| PrincipalRow {
+        name: PrincipalName { account, kind: PrincipalKind::Role, name: "night".into() },
+        unique_id: unique_id.into(),
+        trust_policy: None,
+        trust_bindings: BTreeMap::new(),
+        max_session_secs: 3_600,
+        created_at: at(1),
+    };
+    let policy = |name: &str| Policy { name: name.to_owned(), document: format!("{{\"{name}\":1}}") };
+    let policies = [policy("a"), policy("b")];
+    let roles = (role(account(10), "AROA1"), role(account(11), "AROA9"), policies.clone());
+    commit!(store, |tx| {
+        tx.principal_put(&roles.0).await?;
+        tx.principal_put(&roles.1).await?;
+        tx.policy_replace_all("AROA1", &roles.2).await?;
+    });
     let kept = (session.clone(), cut.clone(), all.clone(), twin.clone(), grant.clone());
     commit!(store, |tx| {
         tx.session_insert(&kept.0).await?;
@@ -236,15 +252,30 @@ async fn sessions_and_revocations_last_as_long_as_they_can_matter(store: &Store)
     }
     assert_eq!(tx.session_list(account(10), before, page()).await.unwrap(), []);
     assert_eq!(tx.revocation(cut.id).await.unwrap(), Some(cut.clone()));
-    assert!(tx.is_revoked(account(10), session.id, "AROA1", at(100)).await.unwrap());
-    assert!(!tx.is_revoked(account(11), session.id, "AROA1", at(100)).await.unwrap(), "another account's");
-    assert!(tx.is_revoked(account(11), uid(), "AROA9", at(149)).await.unwrap());
-    assert!(!tx.is_revoked(account(11), uid(), "AROA9", at(150)).await.unwrap(), "issued after the cut");
+    let ours = PrincipalName { account: account(10), kind: PrincipalKind::Role, name: "night".into() };
+    let theirs = PrincipalName { account: account(11), ..ours.clone() };
+    for (name, unique_id, session, issued_at, stands, why) in [
+        (&ours, "AROA1", session.id, at(100), false, "its session was cut off"),
+        (&ours, "AROA1", twin.id, at(100), true, "another session was cut off"),
+        (&ours, "AROA7", twin.id, at(100), false, "the role has another id"),
+        (&theirs, "AROA9", session.id, at(150), true, "another account's session was cut off"),
+        (&theirs, "AROA9", uid(), at(149), false, "all its sessions until then were cut off"),
+        (&theirs, "AROA9", uid(), at(150), true, "issued after the cut"),
+    ] {
+        assert_eq!(tx.principal_stands(name, unique_id, session, issued_at).await.unwrap(), stands, "{why}");
+        let standing = tx.standing(name, Some((session, issued_at))).await.unwrap().unwrap();
+        assert_eq!(!standing.revoked && *standing.unique_id == *unique_id, stands, "{why}");
+    }
+    let without = tx.standing(&ours, None).await.unwrap().unwrap();
+    assert_eq!((without.revoked, without.policies.as_slice()), (false, policies.as_slice()));
+    let nobody = PrincipalName { kind: PrincipalKind::User, ..ours.clone() };
+    assert_eq!(tx.standing(&nobody, None).await.unwrap(), None);
+    assert!(!tx.principal_stands(&nobody, "AROA1", twin.id, at(100)).await.unwrap());
     assert_eq!(tx.revocation(grant.id).await.unwrap(), Some(grant.clone()));
     assert!(tx.is_grant_cut(account(10), given, at(149)).await.unwrap());
     assert!(!tx.is_grant_cut(account(10), given, at(150)).await.unwrap(), "issued after the cut");
     assert!(!tx.is_grant_cut(account(11), given, at(149)).await.unwrap(), "another account's");
-    assert!(!tx.is_revoked(account(10), given, "AROA1", at(100)).await.unwrap(), "a grant is no session");
+    assert!(tx.principal_stands(&ours, "AROA1", given, at(100)).await.unwrap(), "a grant is no session");
     assert_eq!(tx.stream_head(super::super::streams::REVOCATIONS, 0).await.unwrap(), 3);
     drop(snapshot);
     let swept = commit!(store, |tx| { tx.session_sweep(at(201)).await? });

@@ -2,6 +2,9 @@
 //!
 //! Every commit is synced before its answer. A lock file keeps a second server away. Statements run inline, also on
 //! asynchronous threads: a read takes microseconds, less than handing it to another thread would.
+//!
+//! The writer alone copies the log into the database, where it can see a sync that failed: after that SQLite takes pages
+//! for copied that may be lost, and only the whole log, copied anew at the next start, makes up for them (ADR 0021).
 
 mod readers;
 mod writer;
@@ -13,6 +16,7 @@ use super::error::{ARGUMENTS, Error, Kind};
 use super::fault::Faults;
 use super::tx::Apply;
 use super::value::{Row, Value};
+use crate::syncs::Syncs;
 use readers::Readers;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -31,11 +35,12 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Takes the lock, opens the file and starts the writer.
-    pub(super) async fn open(path: PathBuf, faults: Arc<Faults>) -> Result<Self, Error> {
+    pub(super) async fn open(path: PathBuf, faults: Arc<Faults>, syncs: Syncs) -> Result<Self, Error> {
         let opened = tokio::task::spawn_blocking(move || {
             let lock = Arc::new(lock(&path)?);
             let connection = connect(&path)?;
-            let writer = writer::start(connection, faults, lock.clone())?;
+            empty_log(&connection)?;
+            let writer = writer::start(connection, faults, syncs, lock.clone())?;
             Ok(Self { writer, readers: Arc::new(Readers::new(path, lock)) })
         });
         opened.await.map_err(|panic| Error::new("open", Kind::Panicked).because(panic))?
@@ -53,8 +58,9 @@ impl Engine {
 
     /// Finishes the writes that wait and closes the connections that no snapshot holds.
     pub(super) async fn close(self) {
-        self.writer.stop().await;
+        // The writer's is the last connection, and the one that copies what is in the log.
         self.readers.close();
+        self.writer.stop().await;
     }
 }
 
@@ -72,8 +78,11 @@ pub(super) fn all(connection: &Connection, sql: &'static str, args: &[Value]) ->
         let mut answer = statement.raw_query();
         let mut rows = Vec::new();
         while let Some(row) = answer.next()? {
-            let values = (0..columns).map(|column| value(row.get_ref(column)?, column));
-            rows.push(Row::new(sql, values.collect::<Result<_, _>>()?));
+            let mut values = Vec::with_capacity(columns);
+            for column in 0..columns {
+                values.push(value(row.get_ref(column)?, column)?);
+            }
+            rows.push(Row::new(sql, values));
         }
         Ok(rows)
     };
@@ -184,11 +193,35 @@ fn connect(path: &Path) -> Result<Connection, Error> {
         connection.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
              PRAGMA secure_delete = ON; PRAGMA journal_size_limit = {WAL_BYTES_MAX}; PRAGMA trusted_schema = OFF; \
-             PRAGMA temp_store = MEMORY;"
+             PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 0;"
         ))?;
         Ok(connection)
     };
     open().map_err(|error| classify("open", error))
+}
+
+/// Copies what an earlier process left in the log into the database, all of it anew, and empties the log: what that
+/// process could not sync is as if it had been written now.
+fn empty_log(connection: &Connection) -> Result<(), Error> {
+    match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)) {
+        Ok(0) => Ok(()),
+        Ok(_busy) => {
+            tracing::warn!("another program reads the metadata; its log is left as it is");
+            Ok(())
+        }
+        // A full disk keeps nobody from reading.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            tracing::warn!(%error, "the metadata's log cannot be copied into the database");
+            Ok(())
+        }
+        Err(error) => Err(classify("open", error)),
+    }
+}
+
+/// Whether a sync failed, and not what comes before it.
+fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|failure| failure.extended_code);
+    matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
 /// Takes the lock file; it is held as long as the file is open, and let go by the system when the process dies.
@@ -221,3 +254,5 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 const STATEMENTS_MAX: usize = 512;
 /// The log is cut to this after a checkpoint.
 const WAL_BYTES_MAX: u32 = 64 << 20;
+/// The disk that fails, as an operator calls it.
+const WHAT: &str = "the metadata store";

@@ -2,6 +2,7 @@
 
 use super::{Error, Kind, classify, connect};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +67,12 @@ impl Readers {
 
     fn open(&self) -> Result<Connection, Error> {
         let connection = connect(&self.path)?;
-        connection.execute_batch("PRAGMA query_only = ON").map_err(|error| classify("open", error))?;
+        let prepare = || {
+            connection.execute_batch("PRAGMA query_only = ON")?;
+            // The last connection to close would copy the log, unseen.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        };
+        prepare().map_err(|error| classify("open", error))?;
         Ok(connection)
     }
 }

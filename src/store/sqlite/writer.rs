@@ -3,10 +3,12 @@
 //! Each change has a savepoint, so a failing one is undone alone. No answer leaves before the commit; if that fails,
 //! every change of the batch fails, also one that had failed by itself, since it may have seen its neighbours' rows.
 
-use super::{Error, Kind, classify};
+use super::{Error, Kind, WHAT, classify, is_failed_sync};
 use crate::store::fault::{COMMIT, COMMITTED, Faults};
 use crate::store::tx::{Apply, Executor, Fate, Tx};
+use crate::syncs::Syncs;
 use futures::FutureExt;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,9 +30,14 @@ enum Message {
 }
 
 /// Starts the writer; it ends when all its handles are gone or one says stop.
-pub(super) fn start(connection: Connection, faults: Arc<Faults>, lock: Arc<File>) -> Result<Handle, Error> {
+pub(super) fn start(
+    connection: Connection,
+    faults: Arc<Faults>,
+    syncs: Syncs,
+    lock: Arc<File>,
+) -> Result<Handle, Error> {
     let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-    let writer = Writer { connection, faults, _lock: lock };
+    let writer = Writer { connection, faults, syncs, _lock: lock };
     let thread = std::thread::Builder::new().name("metadata".to_owned());
     thread.spawn(move || writer.run(waiting)).map_err(|error| Error::new("open", Kind::Unavailable).because(error))?;
     Ok(Handle { queue })
@@ -121,6 +128,7 @@ impl<A: Apply> Job for Waiting<A> {
 struct Writer {
     connection: Connection,
     faults: Arc<Faults>,
+    syncs: Syncs,
     /// Held until the connection is closed.
     _lock: Arc<File>,
 }
@@ -141,7 +149,9 @@ impl Writer {
                 }
                 next = if batch.len() < BATCH_MAX { waiting.try_recv().ok() } else { None };
             }
-            self.batch(batch);
+            if self.batch(batch) {
+                self.checkpoint();
+            }
             if let Some(closed) = stop {
                 waiting.close();
                 refuse(&mut waiting);
@@ -152,11 +162,11 @@ impl Writer {
         }
     }
 
-    /// Runs changes in one transaction and answers them.
-    fn batch(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+    /// Runs changes in one transaction and answers them; whether it was committed.
+    fn batch(&mut self, mut jobs: Vec<Box<dyn Job>>) -> bool {
         jobs.retain(|job| !job.is_abandoned());
         if jobs.is_empty() {
-            return;
+            return false;
         }
         let verdict = self.transaction(&mut jobs);
         if verdict.is_err() {
@@ -167,9 +177,13 @@ impl Writer {
             // A value whose destructor panics must not take the thread along.
             let _ = catch_unwind(AssertUnwindSafe(|| job.answer(verdict)));
         }
+        verdict.is_ok()
     }
 
     fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
+        if self.syncs.ended() {
+            return Err(Error::new("BEGIN", Kind::Ended));
+        }
         self.roll_back();
         self.sql("BEGIN IMMEDIATE")?;
         for job in jobs {
@@ -195,12 +209,31 @@ impl Writer {
         run().map(|_| ()).map_err(|error| {
             // A failed sync says nothing about what a restart will find in the log.
             let unknown = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+            if is_failed_sync(&error) {
+                self.syncs.failed(WHAT, &error);
+            }
             let mut error = classify(COMMIT, error);
             if unknown {
                 error.kind = Kind::CommitUnknown;
             }
             error
         })
+    }
+
+    /// Copies the log into the database once it is long. Pages that an earlier copy left to be synced by this one are not
+    /// copied again when its sync fails, and the next sync would succeed without them: so there is no next one.
+    fn checkpoint(&self) {
+        if self.syncs.ended() {
+            return;
+        }
+        let frames = |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(1));
+        let copied = frames("PRAGMA wal_checkpoint(NOOP)")
+            .and_then(|log| if log < LOG_FRAMES { Ok(log) } else { frames("PRAGMA wal_checkpoint(PASSIVE)") });
+        match copied {
+            Ok(_) => {}
+            Err(error) if is_failed_sync(&error) => self.syncs.end(WHAT, &error),
+            Err(error) => tracing::warn!(%error, "the metadata's log cannot be copied into the database"),
+        }
     }
 
     /// Ends a transaction that is still open.
@@ -218,6 +251,17 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// The last connection to close copies the log, which must not be done once syncs have failed.
+    fn drop(&mut self) {
+        if self.syncs.ended()
+            && let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::error!(%error, "the metadata's log cannot be kept as it is");
+        }
+    }
+}
+
 /// Answers the changes that came after the end.
 fn refuse(waiting: &mut mpsc::Receiver<Message>) {
     while let Ok(message) = waiting.try_recv() {
@@ -230,6 +274,8 @@ fn refuse(waiting: &mut mpsc::Receiver<Message>) {
 
 /// Changes that share one commit: enough that the sync no longer counts, few enough that nobody waits long.
 const BATCH_MAX: usize = 256;
+/// Pages in the log from which on it is copied into the database: SQLite's own measure.
+const LOG_FRAMES: i64 = 1_000;
 /// Changes that may wait.
 const QUEUE_MAX: usize = 1_024;
 /// How long a change waits for a place in the queue.

@@ -31,7 +31,7 @@ struct control {
     _Atomic int64_t met;     /* how many met the fault */
     _Atomic int64_t read;    /* bytes read from files of objects */
     _Atomic int64_t written; /* bytes written to them */
-    char only[64];           /* steps count on files whose path has this in it; empty for all */
+    char only[64];           /* steps count on files whose path has this in it, or ends with it before a $; empty for all */
     char where[256];         /* the path of the first step that met the fault */
 };
 
@@ -51,10 +51,17 @@ static void end(void) {
     for (;;) pause();
 }
 
+static int is_meant(const char *path, const char *only) {
+    size_t length = strlen(only), whole = strlen(path);
+    if (!length) return 1;
+    if (only[length - 1] != '$') return strstr(path, only) != NULL;
+    return whole >= length - 1 && !strncmp(path + whole - (length - 1), only, length - 1);
+}
+
 /* 0: go on; 1: do half of it and end; else the errno to fail with. */
 static int step(int kind, const char *path) {
     if (!control || !(control->kinds & kind)) return 0;
-    if (control->only[0] && !strstr(path, control->only)) return 0;
+    if (!is_meant(path, control->only)) return 0;
     int64_t now = atomic_fetch_add(&control->steps, 1) + 1;
     int64_t at = control->at;
     if (!at || (control->stays ? now < at : now != at)) return 0;
