@@ -51,10 +51,7 @@ impl identity::Directory for App {
     }
 
     async fn stand(&self, claims: &Claims) -> Result<bool> {
-        self.check_freshness()?;
-        let Session { id, issued_at, .. } = &claims.session;
-        let mut snapshot = self.store.snapshot().await?;
-        Ok(snapshot.tx().principal_stands(&claims.principal, &claims.unique_id, *id, *issued_at).await?)
+        Ok(self.look(claims).await?.is_some())
     }
 }
 
@@ -78,18 +75,24 @@ impl identity::Directory for Looked<'_> {
     }
 
     async fn stand(&self, claims: &Claims) -> Result<bool> {
-        self.app.check_freshness()?;
-        let (name, session) = (&claims.principal, (claims.session.id, claims.session.issued_at));
-        let mut snapshot = self.app.store.snapshot().await?;
-        let Some(standing) = snapshot.tx().standing(name, Some(session)).await? else { return Ok(false) };
-        let stands = *standing.unique_id == *claims.unique_id && !standing.revoked;
-        let stood = Stood::new(snapshot, name.clone(), session, standing);
-        *self.stood.lock().unwrap_or_else(PoisonError::into_inner) = Some(stood);
+        let stood = self.app.look(claims).await?;
+        let stands = stood.is_some();
+        *self.stood.lock().unwrap_or_else(PoisonError::into_inner) = stood;
         Ok(stands)
     }
 }
 
 impl App {
+    /// The principal of claims as it stands; `None` if it is gone, or its session was cut off. Every token passes here.
+    async fn look(&self, claims: &Claims) -> Result<Option<Stood>> {
+        self.check_freshness()?;
+        let (name, session) = (&claims.principal, (claims.session.id, claims.session.issued_at));
+        let mut snapshot = self.store.snapshot().await?;
+        let standing = snapshot.tx().standing(name, Some(session)).await?;
+        let standing = standing.filter(|it| *it.unique_id == *claims.unique_id && !it.revoked);
+        Ok(standing.map(|standing| Stood::new(snapshot, name.clone(), session, standing)))
+    }
+
     /// The organization's token keys.
     ///
     /// # Errors

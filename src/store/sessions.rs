@@ -170,32 +170,6 @@ impl Tx<'_> {
         .transpose()
     }
 
-    /// Whether there is this user or role with this unique id, and its session, issued then, has not been cut off.
-    pub async fn principal_stands(
-        &mut self,
-        name: &PrincipalName,
-        unique_id: &str,
-        session: Uid,
-        issued_at: Timestamp,
-    ) -> Result<bool, Error> {
-        let row = self
-            .opt(
-                "SELECT 1 FROM principals p WHERE p.account = $1 AND p.kind = $2 AND p.name = $3 AND p.unique_id = $4 \
-                 AND NOT EXISTS (SELECT 1 FROM revocations r WHERE (r.subject = $5 AND r.kind = 'session') \
-                 OR (r.subject = $4 AND r.kind = 'principal' AND r.before_at > $6))",
-                args![
-                    name.account,
-                    name.kind,
-                    &*name.name,
-                    unique_id,
-                    session_subject(name.account, session),
-                    issued_at
-                ],
-            )
-            .await?;
-        Ok(row.is_some())
-    }
-
     /// Whether a grant gives nothing any more to a session issued then.
     pub async fn is_grant_cut(&mut self, account: AccountId, grant: Uid, issued_at: Timestamp) -> Result<bool, Error> {
         let row = self

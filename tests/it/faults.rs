@@ -68,7 +68,8 @@ impl Site {
         environment.push(("TRANSSHIP__LISTEN".to_owned(), listen));
         let mut all: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
         all.extend(more);
-        self.left().spawn_under(runner, &all).unwrap()
+        let started = self.left().spawn_under(runner, &all);
+        started.unwrap_or_else(|said| panic!("the process said {said:?} and logged: {}", self.log()))
     }
 
     fn http(&self) -> Http {

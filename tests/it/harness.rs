@@ -448,9 +448,17 @@ impl Authority {
     }
 }
 
-/// A port that nobody has just now.
+/// A port that nobody has just now. It lies below those that Linux gives to connections, one of which could else have it
+/// while its server is started again.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let clock = transship::clock::Clock::system();
+    loop {
+        let [a, b, ..] = *clock.uid().bytes();
+        let port = 12_000 + u16::from_be_bytes([a, b]) % 20_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until a condition holds; says what it waited for when it never does.
