@@ -27,7 +27,9 @@ pub(super) fn open_to(statement: &Statement) -> Option<&'static str> {
     if statement.effect == Effect::Deny || !statement.actions.cover(&Action::new("sts:AssumeRoleWithWebIdentity")) {
         return None;
     }
-    let named = |issuer: &&str| statement.principals.elements().iter().any(|element| is_provider(element, issuer));
+    // Everybody is the bearers of every issuer too, should the account come to trust one.
+    let names = |element: &Element, issuer: &str| *element == Element::Star || is_provider(element, issuer);
+    let named = |issuer: &&str| statement.principals.elements().iter().any(|element| names(element, issuer));
     let narrowed = |issuer: &str| {
         let keys = CLAIMS.map(|claim| fold(&format!("{issuer}:{claim}")));
         statement.conditions.iter().any(|condition| keys.contains(&condition.key) && narrows(condition))
@@ -92,6 +94,18 @@ mod tests {
         }
         let refusal = trust(&provider, "sts:*", "{}").unwrap_err();
         assert!(refusal.contains("token.actions.githubusercontent.com:sub"), "{refusal}");
+    }
+
+    #[test]
+    fn everybody_is_the_bearers_of_every_shared_issuer() {
+        let trust = |action: &str| {
+            let text = format!(
+                r#"{{"Version": "2012-10-17", "Statement": {{"Effect": "Allow", "Principal": "*", "Action": "{action}"}}}}"#
+            );
+            Document::parse(Kind::Trust, &text).is_ok()
+        };
+        assert!(trust("sts:AssumeRole"));
+        assert!(!trust("sts:AssumeRole*") && !trust("sts:*"));
     }
 
     #[test]

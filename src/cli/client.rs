@@ -52,8 +52,6 @@ pub struct WebIdentity {
     pub session_name: String,
     /// The token.
     pub token: Secret<String>,
-    /// Session policies.
-    pub policies: Vec<String>,
 }
 
 /// By what a caller proves who it is.
@@ -84,7 +82,7 @@ impl Proof {
         };
         let session_name = read("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "transship".to_owned());
         let token = Secret::new(super::read(file.as_ref())?.trim().to_owned());
-        Ok(Self::WebIdentity(WebIdentity { role_arn, session_name, token, policies: Vec::new() }))
+        Ok(Self::WebIdentity(WebIdentity { role_arn, session_name, token }))
     }
 }
 
@@ -222,15 +220,16 @@ impl Client {
     /// # Errors
     /// What the server says.
     pub async fn password(&self) -> Result<String> {
-        Ok(self.password_until().await?.0)
+        Ok(self.password_for(Vec::new()).await?.0)
     }
 
-    /// A registry password, and when it ends.
+    /// A registry password for these actions, all unless there are some, and when it ends.
     ///
     /// # Errors
     /// What the server says.
-    pub async fn password_until(&self) -> Result<(String, Timestamp)> {
-        let given = self.trust().get_authorization_token(GetAuthorizationTokenRequest::default()).await?.into_inner();
+    pub async fn password_for(&self, actions: Vec<i32>) -> Result<(String, Timestamp)> {
+        let request = GetAuthorizationTokenRequest { actions, ..Default::default() };
+        let given = self.trust().get_authorization_token(request).await?.into_inner();
         let until = given.expire_time.map_or(0, |until| until.seconds);
         Ok((given.password, Timestamp::from_secs(until)))
     }
@@ -248,7 +247,7 @@ async fn given(endpoint: &str, ca: Option<&[u8]>, identity: &WebIdentity) -> Res
         session_name: identity.session_name.clone(),
         web_identity_token: identity.token.expose().clone(),
         duration: None,
-        policies: identity.policies.clone(),
+        policies: Vec::new(),
     };
     let keys = trust.assume_role_with_web_identity(request).await?.into_inner().credentials;
     let keys = keys.ok_or_else(|| Failure::new("the server gave no credentials"))?;

@@ -11,6 +11,7 @@ use super::output::line;
 use super::{Global, bounded, read, started};
 use crate::clock::Clock;
 use crate::identity::Endpoint;
+use crate::pb::trust::get_authorization_token_request::Action;
 use crate::secret::Secret;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,9 +26,6 @@ const NOT_FOUND: &str = "credentials not found in native keychain";
 const ROLE_ANNOTATION: &str = "transship.dev/role-arn";
 /// A password is asked for anew so long before its end: a pull that begins with it should not outlive it.
 const EARLY: Duration = Duration::from_secs(120);
-/// What a pod's password is good for, whatever its role may do: images are pulled with it.
-const PULL_ONLY: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["ecr:GetAuthorizationToken","ecr:BatchGetImage","ecr:GetDownloadUrlForLayer","ecr:BatchCheckLayerAvailability"],"Resource":"*"}}"#;
-
 /// Runs as docker's credential helper: one word, an answer on standard output, failures there too.
 pub(super) fn docker(words: &[String]) -> ExitCode {
     let answer = match words {
@@ -134,7 +132,8 @@ impl CredentialProvider {
         let (endpoint, ca) = (endpoint_of(&host)?, global.ca.as_deref().map(read).transpose()?);
         let proof = self.proof(&asked)?;
         let client = Client::log_in(&endpoint, ca.as_deref().map(str::as_bytes), &proof).await?;
-        let (password, until) = client.password_until().await?;
+        // Images are pulled with it, whatever the pod's role or the node may do.
+        let (password, until) = client.password_for(vec![Action::Pull.into()]).await?;
         let good = until.since(Clock::system().now()).saturating_sub(EARLY).as_secs();
         let auth = serde_json::json!({ host: { "username": USER, "password": password } });
         Ok(serde_json::json!({
@@ -160,7 +159,6 @@ impl CredentialProvider {
             role_arn,
             session_name: "kubelet".to_owned(),
             token: Secret::new(asked.service_account_token.clone()),
-            policies: vec![PULL_ONLY.to_owned()],
         }))
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! The token proves who its bearer is, to its issuer's word; what that is good for is decided by the role's trust policy,
 //! and by the role's own policies at every use. As a registry's password a token is shown again with every request, so
-//! what it proved is remembered for as long as it is good, and whether that was revoked is asked every time.
+//! what it proved is remembered for as long as it is good. Whether the account still trusts the issuer, whether the role
+//! lets the bearer in from where it calls, and whether its session was revoked is asked every time.
 
 use super::App;
 use super::sessions::{Bounds, Issued, check_role, checked_duration, checked_policies, joined_tags};
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, WebIdentity};
 use crate::error::{Error, Reason, Result};
-use crate::gate::RoleAddress;
+use crate::gate::{Role, RoleAddress};
 use crate::identity::issuers::{Issuers, Provider};
 use crate::identity::{self, Claims, Directory, Kind, jwt};
 use crate::names::{AccountId, Issuer, PrincipalName, SessionName, SessionTag};
@@ -64,24 +65,28 @@ pub(super) struct Logins(Mutex<HashMap<[u8; 32], Login>>);
 #[derive(Clone)]
 struct Login {
     claims: Claims,
+    /// Who its bearer is, and which role it took: asked again each time.
+    identity: Arc<WebIdentity>,
+    address: RoleAddress,
     until: Timestamp,
 }
 
 impl Logins {
-    fn get(&self, key: &[u8; 32], now: Timestamp) -> Option<Claims> {
+    fn get(&self, key: &[u8; 32], now: Timestamp) -> Option<Login> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(key).filter(|login| login.until > now).map(|login| login.claims.clone())
+        all.get(key).filter(|login| login.until > now).cloned()
     }
 
-    /// Remembers one more; when there is no room, those that ended are forgotten, and if none has, all are: whoever shows
-    /// a token again proves itself again.
+    /// Remembers one more; when there is no room, those that ended are forgotten, and if none has, the one that ends first:
+    /// whoever shows that token again proves itself again.
     fn put(&self, key: [u8; 32], login: Login, now: Timestamp) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= LOGINS_MAX {
             all.retain(|_, login| login.until > now);
         }
         if all.len() >= LOGINS_MAX {
-            all.clear();
+            let first = all.iter().min_by_key(|(_, login)| login.until).map(|(key, _)| *key);
+            first.and_then(|first| all.remove(&first));
         }
         all.insert(key, login);
     }
@@ -110,7 +115,7 @@ impl App {
             self.gate.unbelieved(ctx, Op::AssumeRoleWithWebIdentity, &claimed(request.token.expose()), error);
         })?;
         let (duration, policies) = (checked_duration(request.duration, false)?, checked_policies(&request.policies)?);
-        self.federate(ctx, role, name, believed, duration, policies).await
+        Ok(self.federate(ctx, role, name, believed, duration, policies).await?.0)
     }
 
     /// The caller who shows an identity token as its password, and the role it wants as its user name.
@@ -119,24 +124,45 @@ impl App {
     /// As [`App::assume_role_with_web_identity`].
     pub(super) async fn log_in(&self, ctx: &Ctx, role: &PrincipalName, token: &Secret<String>) -> Result<Caller> {
         let key: [u8; 32] = sha2::Sha256::digest(format!("{}\0{}", role.arn(), token.expose())).into();
-        if let Some(claims) = self.logins.get(&key, ctx.now) {
-            return match self.stand(&claims).await? {
-                true => Ok(claims.into_caller()),
-                false => Err(identity::Error::InvalidClientTokenId.into()),
-            };
+        if let Some(login) = self.logins.get(&key, ctx.now)
+            && let Some(caller) = self.still_logged_in(ctx, &login).await?
+        {
+            return Ok(caller);
         }
+        self.meter.admit_address(ctx)?;
         let believed = self.believe(role.account, token.expose(), ctx.now).await?;
         let name = name_of(&believed.identity.subject);
         let (duration, until) = (checked_duration(None, false)?, believed.expires_at);
-        let Federated { issued, .. } = self.federate(ctx, role.clone(), name, believed, duration, None).await?;
+        let (Federated { issued, identity }, address) =
+            self.federate(ctx, role.clone(), name, believed, duration, None).await?;
         let Some(session) = issued.principal.session else {
             return Err(Error::internal("a session of a role without a session"));
         };
         let unique_id = issued.principal.unique_id.clone();
         let until = until.min(session.expires_at);
         let claims = Claims { kind: Kind::Registry, principal: role.clone(), unique_id, session };
-        self.logins.put(key, Login { claims: claims.clone(), until }, ctx.now);
+        self.logins.put(key, Login { claims: claims.clone(), identity, address, until }, ctx.now);
         Ok(claims.into_caller())
+    }
+
+    /// The caller of a token that was believed before, if its issuer and the role still let it in, from here and now; `None`
+    /// if the role is another since then.
+    async fn still_logged_in(&self, ctx: &Ctx, login: &Login) -> Result<Option<Caller>> {
+        let Login { claims, identity, address, .. } = login;
+        let provider = self.store.snapshot().await?.tx().oidc_provider(identity.account, &identity.issuer).await?;
+        if !provider.is_some_and(|row| row.client_ids.contains(&identity.audience)) {
+            return Err(identity::Error::ProviderUnknown { issuer: identity.issuer.to_string() }.into());
+        }
+        let asking = Ctx { caller: Caller::WebIdentity(identity.clone()), ..ctx.clone() };
+        let role = self.gate.look::<Role>(&asking, Op::AssumeRoleWithWebIdentity, address).await?;
+        if role.allowed().0.unique_id != claims.unique_id {
+            return Ok(None);
+        }
+        drop(role);
+        match self.stand(claims).await? {
+            true => Ok(Some(claims.clone().into_caller())),
+            false => Err(identity::Error::InvalidClientTokenId.into()),
+        }
     }
 
     async fn federate(
@@ -147,7 +173,7 @@ impl App {
         believed: Believed,
         duration: Duration,
         policies: Option<Vec<Arc<str>>>,
-    ) -> Result<Federated> {
+    ) -> Result<(Federated, RoleAddress)> {
         check_role(&role)?;
         let identity = Arc::new(believed.identity);
         let source_identity: Option<Arc<str>> = believed.source_identity.map(|name| name.as_str().into());
@@ -161,8 +187,8 @@ impl App {
         let tags = believed.tags;
         let address = RoleAddress { role, session_name, external_id: None, tags, source_identity };
         let ctx = Ctx { caller: Caller::WebIdentity(identity.clone()), ..ctx.clone() };
-        let issued = self.take(&ctx, Op::AssumeRoleWithWebIdentity, address, bounds).await?;
-        Ok(Federated { issued, identity })
+        let issued = self.take(&ctx, Op::AssumeRoleWithWebIdentity, address.clone(), bounds).await?;
+        Ok((Federated { issued, identity }, address))
     }
 
     /// Who the bearer of a token is, if its issuer is trusted by the account and the token is the issuer's.

@@ -13,7 +13,7 @@ use super::blobs::LinkBlob;
 use super::{App, Writing, keyring};
 use crate::authz::permit::Allowed;
 use crate::blobs::{BATCH_BYTES, Unsynced, VerifiedBlob, Writer};
-use crate::ctx::{Caller, Ctx};
+use crate::ctx::{Caller, Ctx, Principal};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Gate, Object, Repository, RepositoryAddress};
 use crate::keys::{self, BranchKey, DataKey, Part, RootKey, SEGMENT_SIZE, Sealer, UploadWrap};
@@ -552,10 +552,22 @@ fn own_upload(ctx: &Ctx, row: Option<UploadRow>, uid: Uid) -> Result<UploadRow> 
     row.filter(|row| row.principal == owner && row.expires_at > ctx.now).ok_or_else(|| unknown(uid))
 }
 
+/// Who has brought something: a principal, but for what it gave away with less than its own rights, which is another each.
+fn owner(principal: &Principal) -> String {
+    let id = &principal.unique_id;
+    let Some(session) = &principal.session else { return id.to_string() };
+    if session.bounds.is_empty() && session.policies.is_none() && !principal.is_federated() {
+        return id.to_string();
+    }
+    let name = session.name.as_ref().filter(|_| principal.is_federated());
+    let less = Digest::of(format!("{name:?}{:?}{:?}", session.policies, session.bounds).as_bytes());
+    format!("{id}/{less}")
+}
+
 /// Who an upload belongs to.
 pub(crate) fn principal(ctx: &Ctx) -> Result<String> {
     match &ctx.caller {
-        Caller::Principal(principal) => Ok(principal.unique_id.to_string()),
+        Caller::Principal(principal) => Ok(owner(principal)),
         Caller::Replication { account, region } => Ok(format!("replication/{region}/{account}")),
         Caller::System(job) => Ok(format!("system/{job}")),
         Caller::Anonymous | Caller::WebIdentity(_) => {

@@ -16,6 +16,7 @@ use crate::names::{SessionName, SessionTag};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::time::Duration;
 
 #[cfg(test)]
@@ -95,10 +96,15 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// `InvalidIdentityToken`.
     pub fn verify(self, key: &Jwk) -> Result<Claims, Error> {
-        if key.verify(self.algorithm, self.signed, &self.signature) {
-            return Ok(Claims(self.claims));
+        if !key.verify(self.algorithm, self.signed, &self.signature) {
+            return Err(token("its signature is not the issuer's"));
         }
-        Err(token("its signature is not the issuer's"))
+        // Condition keys ignore case, so of two such claims it would be unclear which one a policy means.
+        let names: HashSet<String> = self.claims.keys().map(|name| name.to_lowercase()).collect();
+        if names.len() != self.claims.len() {
+            return Err(token("it has two claims whose names differ in case alone"));
+        }
+        Ok(Claims(self.claims))
     }
 }
 
@@ -143,7 +149,8 @@ impl Claims {
         self.0.get(name).and_then(Value::as_str)
     }
 
-    /// The claims that are text, numbers or truth values, or lists of them, as condition keys know them.
+    /// The claims that are text, numbers or truth values, or lists of them, as condition keys know them. A name with a colon
+    /// is left out: behind one issuer's name it would read as another's.
     #[must_use]
     pub fn plain(&self) -> Vec<Claim> {
         let read = |(name, value): (&String, &Value)| {
@@ -153,7 +160,7 @@ impl Claims {
             };
             Some(Claim { name: name.clone(), values, is_list })
         };
-        self.0.iter().filter_map(read).collect()
+        self.0.iter().filter(|(name, _)| !name.contains(':')).filter_map(read).collect()
     }
 
     /// The tags that the issuer gives the session.

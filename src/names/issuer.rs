@@ -54,12 +54,13 @@ impl Issuer {
     }
 }
 
+/// A name with a dot, or this machine: no other key of a policy's conditions begins so.
 fn is_host(host: &str) -> bool {
     let label = |label: &str| {
         let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         !label.is_empty() && label.len() <= 63 && label.bytes().all(inside) && !label.starts_with('-')
     };
-    host.split('.').all(label)
+    (host.contains('.') || host == "localhost") && host.split('.').all(label)
 }
 
 fn is_port(port: &str) -> bool {
@@ -108,6 +109,8 @@ mod tests {
             "http://a.example",
             "HTTPS://a.example",
             "https://A.example",
+            "https://aws",
+            "https://sts/x",
             "https://a.example:0",
             "https://a.example:65536",
             "https://a.example:",

@@ -64,13 +64,14 @@ async fn listen(
         let message = message.map_err(|_| Error::new(Reason::Unavailable, "the region fell silent"))?;
         let Some(message) = message.map_err(|e| broken(&e))? else { return Ok(()) };
         *pause = BACK_OFF.0;
-        if stream == Stream::Directory {
-            app.hear_of_home();
-        }
         let until = message.cursor.map_or(0, |cursor| cursor.seq);
         if !message.entries.is_empty() {
             let entries = message.entries.into_iter().map(Entry::try_from).collect::<Result<_>>()?;
             app.learn(stream, region, entries, until).await?;
+        }
+        // Heard is what was learned: a region that cannot write down what home says knows nothing of it.
+        if stream == Stream::Directory && until >= message.head {
+            app.hear_of_home();
         }
         if let Some(caught_up) = caught_up.filter(|_| until >= message.head) {
             caught_up.send_replace(true);

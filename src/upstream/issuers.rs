@@ -27,6 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio_rustls::TlsConnector;
 
 #[cfg(test)]
@@ -44,12 +45,14 @@ const STALE_MAX: Duration = Duration::from_secs(60 * 60);
 const UNKNOWN_EVERY: Duration = Duration::from_secs(60);
 /// How often an issuer is asked that did not answer.
 const RETRY_EVERY: Duration = Duration::from_secs(10);
+/// Issuers that are asked at once: a name that does not resolve holds a thread for as long as the system tries.
+const FETCHES_MAX: usize = 8;
 /// Issuers whose keys are kept; the one asked longest ago gives way. No more than an answer is kept of each.
 const ISSUERS_MAX: usize = 256;
 
 /// Networks that are nobody's on the internet: this machine, this site, and what only looks like an address.
 // SPEC: IANA IPv4 and IPv6 Special-Purpose Address Registries.
-const INSIDE: [&str; 26] = [
+const INSIDE: [&str; 29] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -73,8 +76,11 @@ const INSIDE: [&str; 26] = [
     "2001::/23",
     "2001:db8::/32",
     "2002::/16",
+    "3fff::/20",
+    "5f00::/16",
     "fc00::/7",
     "fe80::/10",
+    "fec0::/10",
     "ff00::/8",
 ];
 
@@ -140,17 +146,24 @@ struct Kept {
 /// The keys of issuers, over HTTPS.
 pub struct HttpsIssuers {
     clock: Clock,
+    fetcher: Arc<Fetcher>,
+    issuers: Mutex<HashMap<Provider, Arc<Asked>>>,
+}
+
+/// What asks.
+struct Fetcher {
     egress: Egress,
     /// The certificates of the system, read once.
     system: Arc<ClientConfig>,
-    issuers: Mutex<HashMap<Provider, Arc<Asked>>>,
+    /// Turns of those who ask some issuer.
+    turns: Semaphore,
 }
 
 /// An issuer, what is known of it, and the turn of who asks it.
 #[derive(Default)]
 struct Asked {
     kept: Mutex<Kept>,
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Asked {
@@ -171,7 +184,8 @@ impl HttpsIssuers {
                 "this system has no root certificates; only issuers with certificates of their own are known"
             );
         }
-        Self { clock, egress, system: Arc::new(client(roots)), issuers: Mutex::default() }
+        let fetcher = Fetcher { egress, system: Arc::new(client(roots)), turns: Semaphore::new(FETCHES_MAX) };
+        Self { clock, fetcher: Arc::new(fetcher), issuers: Mutex::default() }
     }
 
     fn asked(&self, provider: &Provider) -> Arc<Asked> {
@@ -186,6 +200,34 @@ impl HttpsIssuers {
             oldest.and_then(|oldest| all.remove(&oldest));
         }
         all.entry(provider.clone()).or_default().clone()
+    }
+}
+
+impl Fetcher {
+    /// Asks an issuer and keeps what it says; why it could not, for the log. Whoever waits for this may go away: it is done to
+    /// its end, or one who asks and hangs up would make every other wait for the next turn.
+    async fn ask(
+        self: Arc<Self>,
+        provider: Provider,
+        asked: Arc<Asked>,
+        _turn: OwnedMutexGuard<()>,
+    ) -> Result<(), String> {
+        let fetched = async {
+            let _turn = self.turns.acquire().await.map_err(|_| Failure::Late)?;
+            self.fetch(&provider).await
+        };
+        match tokio::time::timeout(FETCH_TIMEOUT, fetched).await.unwrap_or(Err(Failure::Late)) {
+            Ok(keys) => {
+                let mut kept = asked.kept();
+                (kept.keys, kept.fetched_at) = (keys, kept.asked_at);
+                Ok(())
+            }
+            Err(failure) => {
+                let why = described(&failure);
+                tracing::warn!(issuer = %provider.issuer, why, "an issuer's keys could not be fetched");
+                Err(why)
+            }
+        }
     }
 
     async fn fetch(&self, provider: &Provider) -> Result<KeySet, Failure> {
@@ -258,11 +300,11 @@ impl Issuers for HttpsIssuers {
             return answer.ok_or_else(|| silent(&provider.issuer, RESTING));
         }
         let known = asked.kept().answer(key_id, self.clock.now());
-        let _turn = match (asked.turn.try_lock(), known) {
+        let turn = match (asked.turn.clone().try_lock_owned(), known) {
             (Ok(turn), _) => turn,
             // Somebody asks already. Who knows a key that still serves does not wait for what comes of it.
             (Err(_), Some(Some(key))) => return Ok(Some(key)),
-            (Err(_), Some(None) | None) => asked.turn.lock().await,
+            (Err(_), Some(None) | None) => asked.turn.clone().lock_owned().await,
         };
         let now = self.clock.now();
         // Who waited finds what came of it.
@@ -270,18 +312,12 @@ impl Issuers for HttpsIssuers {
             return answer.ok_or_else(|| silent(&provider.issuer, RESTING));
         }
         asked.kept().asked_at = Some(now);
-        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch(provider)).await.unwrap_or(Err(Failure::Late));
-        let mut kept = asked.kept();
-        match fetched {
-            Ok(keys) => {
-                (kept.keys, kept.fetched_at) = (keys, Some(now));
-                Ok(kept.keys.get(key_id).cloned())
-            }
-            Err(failure) => {
-                let why = described(&failure);
-                tracing::warn!(issuer = %provider.issuer, why, "an issuer's keys could not be fetched");
-                kept.answer(key_id, now).ok_or_else(|| silent(&provider.issuer, &why))
-            }
+        let task = tokio::spawn(self.fetcher.clone().ask(provider.clone(), asked.clone(), turn));
+        let outcome = task.await.unwrap_or_else(|error| Err(error.to_string()));
+        let kept = asked.kept();
+        match outcome {
+            Ok(()) => Ok(kept.keys.get(key_id).cloned()),
+            Err(why) => kept.answer(key_id, now).ok_or_else(|| silent(&provider.issuer, &why)),
         }
     }
 }

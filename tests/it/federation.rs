@@ -154,6 +154,47 @@ async fn a_token_is_a_password_for_as_long_as_it_and_its_session_are_good() {
     let absent = PrincipalName { name: "absent".into(), ..role.clone() };
     assert_eq!(shown(&region, &absent, &fresh, &path).await, StatusCode::UNAUTHORIZED);
     assert_eq!(shown(&region, &role, "x.y.z", &path).await, StatusCode::UNAUTHORIZED);
+    // What let it in has to let it in still.
+    assert_eq!(shown(&region, &role, &fresh, &path).await, StatusCode::OK);
+    let url = transship::names::Issuer::parse(&issuer.url).unwrap();
+    region.app().delete_oidc_provider(&admin, role.account, url).await.unwrap();
+    assert_eq!(shown(&region, &role, &fresh, &path).await, StatusCode::UNAUTHORIZED);
+    put_provider(&region, "dev", &issuer).await;
+    assert_eq!(shown(&region, &role, &fresh, &path).await, StatusCode::OK);
+    // A role that is made again under the name is another, and trusts whom it trusts.
+    region.app().delete_principal(&admin, role.clone()).await.unwrap();
+    assert_eq!(shown(&region, &role, &fresh, &path).await, StatusCode::UNAUTHORIZED);
+    let trust = trusting(&region, "dev", &issuer, WEB, &json!({"StringLike": {"ISSUER:sub": "repo:acme/*"}}));
+    tenants::role(&region, "dev", "release", &trust, &allow(PUSH, "*")).await;
+    assert_eq!(shown(&region, &role, &fresh, &path).await, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_and_hangs_up_keeps_nobody_else_waiting() {
+    use tokio::io::AsyncWriteExt;
+    let region = Region::configured(LOCAL).await;
+    let (issuer, role) = releases(&region).await;
+    let claims = issuer.github("main", now(&region));
+    let made_up = issuer.signed(&json!({"alg": "RS256", "kid": "made-up"}), &claims);
+    let silence = issuer.silence().await;
+    let body = format!(
+        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={}&RoleSessionName=ci&WebIdentityToken={made_up}",
+        role.arn()
+    );
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut socket = tokio::net::TcpStream::connect(region.server.address()).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let discovery = "/.well-known/openid-configuration";
+    eventually("the issuer is asked", async || (issuer.asked(discovery) == 1).then_some(())).await;
+    drop(socket);
+    // Time for the server to see that nobody waits any more.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(silence);
+    assert_eq!(code(&region, &role, &issuer.token(&claims)).await, "ok");
+    assert_eq!(issuer.asked(discovery), 1, "what was asked for serves whoever comes next");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -291,3 +291,29 @@ async fn a_bound_that_is_none_is_refused_and_there_is_an_end_to_narrowing() {
     }
     assert_eq!(narrowed(&region, &token, &request).await.map(drop), Err(Code::InvalidArgument));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_maker_brought_a_narrower_token_may_not_name() {
+    let region = stocked().await;
+    let narrow =
+        token(&region, &["--repository", "team/*", "--tag", "v*", "--action", "pull", "--action", "push"]).await;
+    let (dev, http) = (region.account("dev"), Http::new(&region.base, Some(narrow)));
+    let app = format!("{dev}/team/app");
+    let config = http.push_blob(&app, b"{}").await;
+    let of = |layer: &[u8]| {
+        serde_json::json!({"schemaVersion": 2, "mediaType": crate::harness::MANIFEST,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": layer.len(),
+                "digest": Digest::of(layer).to_string()}]})
+        .to_string()
+    };
+    let put = async |tag: &str, text: String| {
+        let path = format!("/v2/{app}/manifests/{tag}");
+        http.call(Method::PUT, &path, &[("content-type", crate::harness::MANIFEST)], text).await
+    };
+    // Its maker pushed both a moment ago; what no covered tag reaches is not there for the token.
+    let refused = put("v2", of(b"of dev-1")).await;
+    assert_eq!((refused.status, code(&refused).as_str()), (StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN"));
+    let taken = put("v2", of(b"of v1")).await;
+    assert_eq!(taken.status, StatusCode::CREATED, "{}", taken.text());
+}

@@ -127,6 +127,9 @@ fn a_token_is_verified_in_each_algorithm_and_in_no_other_than_its_own() {
             let refused = Unverified::parse(&text).unwrap().verify(keys(&[key]).get("k").unwrap());
             assert_eq!(refused.is_ok(), other == algorithm, "{algorithm} by {other}");
         }
+        let twins = with("SUB", json!("repo:evil/app"));
+        let twins = signer.token(&json!({"alg": algorithm, "kid": "k"}), &twins);
+        assert!(Unverified::parse(&twins).unwrap().verify(set.get("k").unwrap()).is_err(), "SUB beside sub");
         // One bit of the payload.
         let mut parts: Vec<String> = text.split('.').map(ToOwned::to_owned).collect();
         parts[1] = encoded(with("sub", json!("repo:evil/app")).to_string());
@@ -284,7 +287,9 @@ fn tags_and_source_identity_are_read_as_aws_describes_them() {
     };
     assert_eq!(named(json!("jane@example.com")), Some(Some("jane@example.com".to_owned())));
     assert_eq!(named(json!("a b")), None);
-    let Value::Object(plain) = json!({"a": "x", "b": [1, "y"], "c": true, "d": {}, "e": null, "f": [{}]}) else {
+    let Value::Object(plain) =
+        json!({"a": "x", "8443/x:sub": "y", "b": [1, "y"], "c": true, "d": {}, "e": null, "f": [{}]})
+    else {
         panic!()
     };
     let shown: Vec<_> = Claims(plain).plain().into_iter().map(|claim| (claim.name, claim.values.join(","))).collect();
