@@ -210,16 +210,20 @@ impl Fetcher {
         self: Arc<Self>,
         provider: Provider,
         asked: Arc<Asked>,
+        now: Timestamp,
         _turn: OwnedMutexGuard<()>,
     ) -> Result<(), String> {
         let fetched = async {
             let _turn = self.turns.acquire().await.map_err(|_| Failure::Late)?;
             self.fetch(&provider).await
         };
-        match tokio::time::timeout(FETCH_TIMEOUT, fetched).await.unwrap_or(Err(Failure::Late)) {
+        let outcome = tokio::time::timeout(FETCH_TIMEOUT, fetched).await.unwrap_or(Err(Failure::Late));
+        let mut kept = asked.kept();
+        // Only now: until there is an answer, whoever comes waits for the turn instead of being told that there is none.
+        kept.asked_at = Some(now);
+        match outcome {
             Ok(keys) => {
-                let mut kept = asked.kept();
-                (kept.keys, kept.fetched_at) = (keys, kept.asked_at);
+                (kept.keys, kept.fetched_at) = (keys, Some(now));
                 Ok(())
             }
             Err(failure) => {
@@ -311,8 +315,7 @@ impl Issuers for HttpsIssuers {
         if let Some(answer) = asked.kept().answer_now(key_id, now) {
             return answer.ok_or_else(|| silent(&provider.issuer, RESTING));
         }
-        asked.kept().asked_at = Some(now);
-        let task = tokio::spawn(self.fetcher.clone().ask(provider.clone(), asked.clone(), turn));
+        let task = tokio::spawn(self.fetcher.clone().ask(provider.clone(), asked.clone(), now, turn));
         let outcome = task.await.unwrap_or_else(|error| Err(error.to_string()));
         let kept = asked.kept();
         match outcome {
