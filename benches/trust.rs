@@ -53,7 +53,7 @@ fn signed(host: &str, body: &str, id: &str, secret: &Secret<String>, now: Timest
     let mut all = HeaderMap::new();
     all.insert("host", HeaderValue::from_str(host).expect("a host"));
     all.insert("content-type", HeaderValue::from_static(FORM));
-    let request = Request { method: &Method::POST, uri: &uri, headers: &all, payload: sha256(body.as_bytes()) };
+    let request = Request { method: &Method::POST, uri: &uri, headers: &all, payload: sha256(body.as_bytes()).into() };
     let by = Credentials { access_key_id: id, secret, session_token: None };
     let added = headers(&request, &by, &Target { region: &region, service: "sts" }, now).expect("a signature");
     all.extend(added);
@@ -69,7 +69,8 @@ fn verified(time: Duration) -> f64 {
     let (began, mut count) = (Instant::now(), 0_u32);
     while began.elapsed() < time {
         for _ in 0..100 {
-            let request = Request { method: &Method::POST, uri: &uri, headers: &all, payload: sha256(body.as_bytes()) };
+            let request =
+                Request { method: &Method::POST, uri: &uri, headers: &all, payload: sha256(body.as_bytes()).into() };
             let presented = Presented::parse(black_box(&request)).expect("a signature");
             presented.check_target(&Target { region: &region, service: "sts" }).expect("the target");
             presented.check_time(now).expect("the time");

@@ -5,6 +5,7 @@
 //! normalised and encoded once more than it is on the wire.
 
 use super::error::{Error, incomplete};
+use super::sigv4::chunked::{self, Chunks};
 use aws_lc_rs::digest;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::Write as _;
@@ -26,8 +27,34 @@ pub struct Canonical<'a> {
     pub query: &'a [(String, String)],
     /// Signed headers in the order of their lower-case names, values joined by commas.
     pub headers: &'a [(String, String)],
-    /// SHA-256 of the body.
-    pub payload: [u8; 32],
+    /// What of the body is signed with the head.
+    pub payload: Payload<'a>,
+}
+
+/// What of a body is signed with the request's head.
+#[derive(Clone, Copy, Debug)]
+pub enum Payload<'a> {
+    /// SHA-256 of the body as it was received.
+    Whole([u8; 32]),
+    /// That it comes in chunks, each signed after the one before it.
+    Chunked(&'a Chunks),
+}
+
+impl From<[u8; 32]> for Payload<'_> {
+    fn from(sha256: [u8; 32]) -> Self {
+        Self::Whole(sha256)
+    }
+}
+
+impl Payload<'_> {
+    /// What is signed, which is also what `X-Amz-Content-Sha256` says.
+    #[must_use]
+    pub fn text(self) -> String {
+        match self {
+            Self::Whole(sha256) => hex::encode(sha256),
+            Self::Chunked(_) => chunked::PAYLOAD.to_owned(),
+        }
+    }
 }
 
 impl Canonical<'_> {
@@ -52,7 +79,7 @@ impl Canonical<'_> {
             text.push('\n');
         }
         // Writing to a String cannot fail.
-        let _ = write!(text, "\n{}\n{}", self.signed_headers(), hex::encode(self.payload));
+        let _ = write!(text, "\n{}\n{}", self.signed_headers(), self.payload.text());
         text
     }
 }
@@ -227,7 +254,7 @@ mod tests {
                 pair("host", "iam.amazonaws.com"),
                 pair("x-amz-date", "20150830T123600Z"),
             ],
-            payload: sha256(b""),
+            payload: sha256(b"").into(),
         };
         assert_eq!(request.digest(), "f536975d06c0309214f805bb90ccff089219ecd68b2577efef23edd43b7e1a59");
     }

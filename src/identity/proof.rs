@@ -86,7 +86,7 @@ impl Statement {
             (ORGANIZATION_HEADER.to_owned(), organization.to_string()),
         ];
         let query = self.parameters();
-        Canonical { method: "GET", path: "/", query: &query, headers: &headers, payload: sha256(b"") }.digest()
+        Canonical { method: "GET", path: "/", query: &query, headers: &headers, payload: sha256(b"").into() }.digest()
     }
 
     /// The URL with its signature.

@@ -137,7 +137,7 @@ mod tests {
         let mut all = HeaderMap::new();
         all.append("x-amz-meta", " a   b ".parse().unwrap());
         all.append("x-amz-meta", "c".parse().unwrap());
-        let request = Request { method: &Method::PUT, uri: &uri, headers: &all, payload: sha256(b"body") };
+        let request = Request { method: &Method::PUT, uri: &uri, headers: &all, payload: sha256(b"body").into() };
         let target = Target { region: &region, service: "ecr" };
         let credentials =
             Credentials { access_key_id: "ASIAAAAAAAAAAAAAAAAA", secret: &secret, session_token: Some(&token) };

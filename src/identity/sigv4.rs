@@ -1,18 +1,21 @@
 //! Verifies Signature Version 4, in an `Authorization` header or in a presigned query.
 //!
 //! Guarantees that what is believed was signed: host, date, every `x-amz-*` header, the whole query and the body's
-//! hash as computed here. Looks up no key (the functions of the parent module do) and knows no other scheme of AWS,
-//! old, asymmetric or chunked: each body is hashed whole.
+//! hash as computed here, or each chunk of it. Looks up no key (the functions of the parent module do) and knows no other
+//! scheme of AWS, old or asymmetric.
 //!
 //! SPEC: AWS General Reference, "AWS Signature Version 4 for API requests".
 
-use super::canonical::{self, Canonical};
+pub mod chunked;
+
+use super::canonical::{self, Canonical, Payload};
 use super::error::{Error, incomplete};
 use super::moment;
 use crate::clock::Timestamp;
 use crate::names::Region;
 use crate::secret::Secret;
 use aws_lc_rs::hmac;
+use chunked::Chunks;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Method, Uri};
 use std::time::Duration;
@@ -55,8 +58,8 @@ pub struct Request<'a> {
     pub uri: &'a Uri,
     /// All headers.
     pub headers: &'a HeaderMap,
-    /// SHA-256 of the body that was really received.
-    pub payload: [u8; 32],
+    /// The body that was really received: its hash, or its chunks.
+    pub payload: Payload<'a>,
 }
 
 /// For whom a signature must be made.
@@ -88,6 +91,7 @@ pub struct Presented {
     /// The signature, 64 lower-case hexadecimal digits.
     pub signature: String,
     string_to_sign: String,
+    chunks: Option<Chunks>,
 }
 
 impl Presented {
@@ -138,18 +142,19 @@ impl Presented {
         self.signed_at.plus(self.expires.unwrap_or(SKEW_MAX))
     }
 
-    /// Recomputes the signature and compares it in constant time.
+    /// Recomputes the signature, and those of the chunks if the body comes in such, and compares in constant time.
     ///
     /// # Errors
     /// `SignatureDoesNotMatch`.
     pub fn verify(&self, secret: &Secret<String>) -> Result<(), Error> {
         let key = signing_key(secret, &self.date, &self.region, &self.service);
         let expected = hex::encode(hmac::sign(&key, self.string_to_sign.as_bytes()));
-        if expected.as_bytes().ct_eq(self.signature.as_bytes()).into() {
-            Ok(())
-        } else {
-            Err(Error::SignatureDoesNotMatch)
+        if !bool::from(expected.as_bytes().ct_eq(self.signature.as_bytes())) {
+            return Err(Error::SignatureDoesNotMatch);
         }
+        let Some(chunks) = &self.chunks else { return Ok(()) };
+        let scope = chunked::scope(&self.date, &self.region, &self.service);
+        chunks.verify(&key, &self.signed_at.civil().amz(), &scope, &expected)
     }
 
     fn from_header(request: &Request<'_>, query: &[(String, String)], text: &str) -> Result<Self, Error> {
@@ -157,10 +162,19 @@ impl Presented {
         let date = single(request.headers, DATE)?.ok_or(incomplete("no X-Amz-Date header"))?;
         let headers = signed_values(request, signed_headers)?;
         let claim = Claim { credential, date, signature };
-        claim.present(&canonical(request, query, &headers).digest(), None, single(request.headers, TOKEN)?)
+        let digest = canonical(request, query, &headers).digest();
+        let presented = claim.present(&digest, None, single(request.headers, TOKEN)?)?;
+        let chunks = match request.payload {
+            Payload::Whole(_) => None,
+            Payload::Chunked(chunks) => Some(chunks.clone()),
+        };
+        Ok(Self { chunks, ..presented })
     }
 
     fn from_query(request: &Request<'_>, query: Vec<(String, String)>) -> Result<Self, Error> {
+        if matches!(request.payload, Payload::Chunked(_)) {
+            return Err(incomplete("a presigned request has its body in chunks"));
+        }
         for (at, (name, _)) in query.iter().enumerate() {
             let known = parameter::ALL.contains(&name.as_str());
             let again = query[..at].iter().any(|(earlier, _)| earlier == name);
@@ -228,6 +242,7 @@ impl Claim<'_> {
             security_token: token.map(|token| Secret::new(token.to_owned())),
             signature: self.signature.to_owned(),
             string_to_sign: string_to_sign(self.date, region, service, digest),
+            chunks: None,
         })
     }
 }
@@ -328,7 +343,7 @@ fn signed_values(request: &Request<'_>, list: &str) -> Result<Vec<(String, Strin
             return Err(incomplete("an X-Amz- header is not signed"));
         }
     }
-    if single(request.headers, CONTENT_SHA256)?.is_some_and(|hash| hash != hex::encode(request.payload)) {
+    if single(request.headers, CONTENT_SHA256)?.is_some_and(|hash| hash != request.payload.text()) {
         return Err(incomplete("X-Amz-Content-Sha256 is not the hash of the body"));
     }
     names.iter().map(|name| Ok(((*name).to_owned(), header_value(request, name)?))).collect()

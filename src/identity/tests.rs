@@ -108,11 +108,11 @@ impl Fixture {
         let uri: Uri = "https://registry.example/".parse().unwrap();
         let mut sent = HeaderMap::new();
         let target = Target { region: &region, service: "ecr" };
-        let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload: sha256(b"{}") };
+        let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload: sha256(b"{}").into() };
         let credentials = sign::Credentials { access_key_id: key, secret, session_token: token };
         let added = sign::headers(&request, &credentials, &target, now()).unwrap();
         sent.extend(added);
-        let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload: sha256(b"{}") };
+        let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload: sha256(b"{}").into() };
         let target = Target { service, ..target };
         Ok(from_signature(&request, &target, self, &self.keys, at).await?.display())
     }

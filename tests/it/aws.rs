@@ -51,7 +51,7 @@ impl Call {
         }
         if let Some(key) = key {
             let (uri, name): (Uri, _) = ("/".parse().unwrap(), RegionName::parse(region).unwrap());
-            let payload = sha256(self.body.as_bytes());
+            let payload = sha256(self.body.as_bytes()).into();
             let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload };
             let target = Target { region: &name, service: self.service };
             let by = Credentials { access_key_id: &key.id, secret: &key.secret, session_token: key.token.as_ref() };

@@ -15,10 +15,9 @@ use super::caller;
 use crate::ctx::{Caller, Ctx};
 use crate::domain::App;
 use crate::error::{Error, Reason, Result};
-use crate::identity::canonical::{form_pairs, query_pairs, sha256};
-use crate::identity::sigv4;
+use crate::identity::canonical::{Payload, form_pairs, query_pairs, sha256};
+use crate::identity::sigv4::{self, chunked};
 use crate::ops::Op;
-use bytes::Bytes;
 use error::Dialect;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -39,6 +38,15 @@ pub fn operations() -> Vec<(&'static str, &'static str)> {
     ecr.chain(sts::Call::ALL.iter().map(|call| ("sts", call.name()))).collect()
 }
 
+/// A request that was received whole.
+struct Received<'a> {
+    parts: &'a Parts,
+    /// Its content.
+    bytes: &'a [u8],
+    /// What of its body is signed.
+    payload: Payload<'a>,
+}
+
 /// A request whose caller is known.
 struct Asking<'a> {
     app: &'a App,
@@ -52,9 +60,15 @@ pub(super) async fn handle(app: &App, request: Request<Incoming>) -> Response<Bo
     let dialect = if parts.headers.contains_key(TARGET) { Dialect::Json } else { Dialect::of_query(&parts.headers) };
     let outcome = async {
         let bytes = body::receive(&mut body, BODY_MAX, "a request").await?;
+        let chunked = chunked::read(&parts.headers, &bytes);
+        let (bytes, payload) = match &chunked {
+            Some((content, chunks)) => (content.as_slice(), Payload::Chunked(chunks)),
+            None => (bytes.as_ref(), Payload::Whole(sha256(&bytes))),
+        };
+        let received = Received { parts: &parts, bytes, payload };
         match dialect {
-            Dialect::Json => ecr(app, &ctx, &parts, &bytes).await,
-            Dialect::QueryXml | Dialect::QueryJson => sts(app, &ctx, &parts, &bytes, dialect).await,
+            Dialect::Json => ecr(app, &ctx, &received).await,
+            Dialect::QueryXml | Dialect::QueryJson => sts(app, &ctx, &received, dialect).await,
         }
     };
     let mut response = outcome.await.unwrap_or_else(|error| {
@@ -67,22 +81,22 @@ pub(super) async fn handle(app: &App, request: Request<Incoming>) -> Response<Bo
     response
 }
 
-async fn ecr(app: &App, ctx: &Ctx, parts: &Parts, bytes: &Bytes) -> Result<Response<Body>> {
-    let target = parts.headers.get(TARGET).and_then(|target| target.to_str().ok()).unwrap_or_default();
+async fn ecr(app: &App, ctx: &Ctx, received: &Received<'_>) -> Result<Response<Body>> {
+    let target = received.parts.headers.get(TARGET).and_then(|target| target.to_str().ok()).unwrap_or_default();
     let call = target.strip_prefix(ECR).and_then(ecr::Call::named).ok_or_else(|| unknown(target))?;
-    let caller = signed(app, ctx, call.op(), parts, bytes, "ecr").await?;
+    let caller = signed(app, ctx, call.op(), received, "ecr").await?;
     let asking = Asking { app, ctx: Ctx { caller, ..ctx.clone() } };
-    let document = call.answer(&asking, bytes).await.map_err(|error| error.with("operation", call.name()))?;
+    let document = call.answer(&asking, received.bytes).await.map_err(|error| error.with("operation", call.name()))?;
     Ok(answer(document.to_string(), "application/x-amz-json-1.1"))
 }
 
-async fn sts(app: &App, ctx: &Ctx, parts: &Parts, bytes: &Bytes, dialect: Dialect) -> Result<Response<Body>> {
-    let parameters = parameters(parts, bytes)?;
+async fn sts(app: &App, ctx: &Ctx, received: &Received<'_>, dialect: Dialect) -> Result<Response<Body>> {
+    let parameters = parameters(received.parts, received.bytes)?;
     let action = parameters.text("Action").unwrap_or_default();
     let call = sts::Call::named(action).ok_or_else(|| unknown(action))?;
     let caller = match call.is_unsigned() {
         true => Caller::Anonymous,
-        false => signed(app, ctx, call.op(), parts, bytes, "sts").await?,
+        false => signed(app, ctx, call.op(), received, "sts").await?,
     };
     let asking = Asking { app, ctx: Ctx { caller, ..ctx.clone() } };
     let result = call.answer(&asking, &parameters).await?;
@@ -94,14 +108,14 @@ async fn sts(app: &App, ctx: &Ctx, parts: &Parts, bytes: &Bytes, dialect: Dialec
 }
 
 /// The caller by the signature over what was received.
-async fn signed(app: &App, ctx: &Ctx, op: Op, parts: &Parts, bytes: &Bytes, service: &'static str) -> Result<Caller> {
-    let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
-    let request = sigv4::Request { method, uri, headers, payload: sha256(bytes) };
+async fn signed(app: &App, ctx: &Ctx, op: Op, received: &Received<'_>, service: &'static str) -> Result<Caller> {
+    let Parts { method, uri, headers, .. } = received.parts;
+    let request = sigv4::Request { method, uri, headers, payload: received.payload };
     app.identify_signed(ctx, op, &request, service).await
 }
 
 /// The parameters of a query request: those of the form, or for a GET those of the URL, without the signature's own.
-fn parameters(parts: &Parts, bytes: &Bytes) -> Result<Parameters> {
+fn parameters(parts: &Parts, bytes: &[u8]) -> Result<Parameters> {
     let mut pairs = query_pairs(parts.uri.query().unwrap_or_default())?;
     if parts.method == Method::POST {
         let form = std::str::from_utf8(bytes).map_err(|_| Error::invalid("body", "a form in UTF-8"))?;

@@ -24,7 +24,7 @@ fn secret() -> Secret<String> {
 type Sent = http::Request<Vec<u8>>;
 
 fn parse(sent: &Sent) -> Result<Presented, Error> {
-    let payload = sha256(sent.body());
+    let payload = sha256(sent.body()).into();
     Presented::parse(&Request { method: sent.method(), uri: sent.uri(), headers: sent.headers(), payload })
 }
 

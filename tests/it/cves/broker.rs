@@ -257,7 +257,7 @@ fn signed(region: &Region, key: &Key, payload: [u8; 32], more: &[(&'static str, 
         sent.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     }
     let (uri, name): (Uri, _) = ("/".parse().unwrap(), RegionName::parse("us-east-1").unwrap());
-    let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload };
+    let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload: payload.into() };
     let by = sign::Credentials { access_key_id: &key.id, secret: &key.secret, session_token: None };
     let target = Target { region: &name, service: "ecr" };
     let added = sign::headers(&request, &by, &target, region.app().clock().now()).unwrap();
