@@ -134,7 +134,8 @@ async fn issue(region: &Region, role: &PrincipalName) -> (String, Uid) {
     let organization = app.token_keys().expect("keys").organization();
     let (name, now, lasting) = (app.settings().region.clone(), app.clock().now(), Duration::from_secs(60));
     let nonce = app.clock().uid();
-    let url = sign::presign_get_caller_identity(&endpoint, &name, &credentials, now, lasting, organization, nonce);
+    let url =
+        sign::presign_get_caller_identity(&endpoint, &name, &credentials, now, lasting, organization, Some(nonce));
     let (token, _) = app.exchange_token(&app.system("bench"), &url, &[endpoint]).await.expect("a token");
     (token.text.expose().clone(), issued.id)
 }

@@ -82,6 +82,7 @@ pub struct File {
     store: StoreFile,
     blobs: BlobsFile,
     kms: KmsFile,
+    sts: sts::StsFile,
     registry: RegistryFile,
     tls: Option<TlsFile>,
     peer: Option<PeerFile>,
@@ -312,6 +313,8 @@ pub struct Settings {
     pub store: Store,
     /// Who keeps KMS keys.
     pub kms: Kms,
+    /// Who says whose proof an AWS identity's is; nobody unless configured.
+    pub sts: Option<Sts>,
     /// Whether new registries make repositories on push.
     pub create_on_push: bool,
     /// The client listener's certificate; without one it speaks plain HTTP.
@@ -422,6 +425,7 @@ impl Settings {
                 KmsFile::Embedded => Kms::Embedded,
                 KmsFile::Aws(file) => problems.aws_kms(file),
             },
+            sts: problems.sts(file.sts, &region),
             create_on_push: file.registry.create_on_push,
             sparse_manifests: file.registry.sparse_manifests,
             profile,
@@ -551,5 +555,8 @@ impl Problems {
     }
 }
 
+mod sts;
 #[cfg(test)]
 mod tests;
+
+pub use sts::Sts;

@@ -11,6 +11,7 @@ use crate::domain::rates::{Rate, Rates};
 use crate::domain::{self, App};
 use crate::error::{Error, Result};
 use crate::identity::Endpoint;
+use crate::identity::aws::Place;
 use crate::jobs;
 use crate::keys::{BranchCache, EmbeddedKms, Kms, RootKey};
 use crate::listen::{self, Limits, tls};
@@ -19,7 +20,7 @@ use crate::pb::replication::transport_service_server::TransportServiceServer;
 use crate::peer::{self, Peers, Transport};
 use crate::secret::Secret;
 use crate::store::{self, Store};
-use crate::upstream::{self, AwsKms, Egress, HttpsIssuers};
+use crate::upstream::{self, AwsKms, Egress, HttpsIssuers, RemoteSts};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -178,6 +179,10 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     let issuers = HttpsIssuers::new(clock.clone(), Egress::new(&settings.private_networks));
     let app = App::new(store, blobs, kms, branches, root, clock, domain);
     app.issuers_from(Arc::new(issuers));
+    if let Some(sts) = &settings.sts {
+        let place = Place { endpoint: Endpoint::parse(&sts.endpoint)?, region: sts.region.clone() };
+        app.aws_identities_from(Arc::new(RemoteSts::new(place)));
+    }
     app.claim_node().await?;
     Ok(Arc::new(app))
 }

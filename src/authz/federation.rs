@@ -11,16 +11,17 @@ use super::policy::{Effect, Statement};
 use super::principal::Element;
 
 /// Issuers that serve many organizations under one name.
-const SHARED: [&str; 5] = [
+const SHARED: [&str; 6] = [
     "accounts.google.com",
     "agent.buildkite.com",
     "app.terraform.io",
     "gitlab.com",
+    "sts.amazonaws.com",
     "token.actions.githubusercontent.com",
 ];
 
 /// The claims of which one must be narrowed.
-const CLAIMS: [&str; 2] = ["sub", "repository_id"];
+const CLAIMS: [&str; 4] = ["sub", "repository_id", "account", "userid"];
 
 /// The shared issuer whose every token a statement of a trust policy would accept.
 pub(super) fn open_to(statement: &Statement) -> Option<&'static str> {

@@ -148,7 +148,7 @@ impl Client {
             Clock::system().now(),
             PROOF,
             Uid::parse(organization)?,
-            Clock::system().uid(),
+            Some(Clock::system().uid()),
         );
         let token = trust.exchange_token(ExchangeTokenRequest { presigned_url }).await?.into_inner().token;
         let bearer = format!("Bearer {token}").parse().map_err(|_| Failure::new("the server's token is no header"))?;

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, WebIdentity};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Role, RoleAddress};
+use crate::identity::aws::{self, AwsSts};
 use crate::identity::issuers::{Issuers, Provider};
 use crate::identity::{self, Claims, Directory, Kind, jwt};
 use crate::names::{AccountId, Issuer, PrincipalName, SessionName, SessionTag};
@@ -60,7 +61,11 @@ struct Believed {
 
 /// What identity tokens proved that are shown as passwords, by the hash of role and token.
 #[derive(Default)]
-pub(super) struct Logins(Mutex<HashMap<[u8; 32], Login>>);
+pub(super) struct Logins {
+    known: Mutex<HashMap<[u8; 32], Login>>,
+    /// Turns of those whose token can be believed once, by the first byte of its hash.
+    turns: [tokio::sync::Mutex<()>; 16],
+}
 
 #[derive(Clone)]
 struct Login {
@@ -73,14 +78,19 @@ struct Login {
 
 impl Logins {
     fn get(&self, key: &[u8; 32], now: Timestamp) -> Option<Login> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(key).filter(|login| login.until > now).cloned()
+    }
+
+    /// The turn of a token: requests that show it at once wait for the one that proves it.
+    fn turn(&self, key: &[u8; 32]) -> &tokio::sync::Mutex<()> {
+        &self.turns[usize::from(key[0]) % self.turns.len()]
     }
 
     /// Remembers one more; when there is no room, those that ended are forgotten, and if none has, the one that ends first:
     /// whoever shows that token again proves itself again.
     fn put(&self, key: [u8; 32], login: Login, now: Timestamp) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= LOGINS_MAX {
             all.retain(|_, login| login.until > now);
         }
@@ -97,6 +107,12 @@ impl App {
     pub fn issuers_from(&self, issuers: Arc<dyn Issuers>) {
         // A second call is a defect of the composition root, and the first stays.
         let _ = self.issuers.set(issuers);
+    }
+
+    /// Has AWS STS say there who somebody is.
+    pub fn aws_identities_from(&self, sts: Arc<dyn AwsSts>) {
+        // As above.
+        let _ = self.aws.set(sts);
     }
 
     /// Takes a session of a role with an identity token of an issuer that the role's account trusts.
@@ -130,6 +146,17 @@ impl App {
             return Ok(caller);
         }
         self.meter.admit_address(ctx)?;
+        let turn = match aws::is_proof(token.expose()) {
+            true => Some(self.logins.turn(&key).lock().await),
+            false => None,
+        };
+        // Who waited finds what the first one proved.
+        if turn.is_some()
+            && let Some(login) = self.logins.get(&key, ctx.now)
+            && let Some(caller) = self.still_logged_in(ctx, &login).await?
+        {
+            return Ok(caller);
+        }
         let believed = self.believe(role.account, token.expose(), ctx.now).await?;
         let name = name_of(&believed.identity.subject);
         let (duration, until) = (checked_duration(None, false)?, believed.expires_at);
@@ -195,6 +222,9 @@ impl App {
     async fn believe(&self, account: AccountId, text: &str, now: Timestamp) -> Result<Believed> {
         // Which issuers and roles are trusted is home's word, as much as which sessions have ended.
         self.check_freshness()?;
+        if aws::is_proof(text) {
+            return self.believe_aws(account, text, now).await;
+        }
         let unverified = jwt::Unverified::parse(text)?;
         let named = unverified.issuer()?;
         let trusted = match Issuer::parse(named) {
@@ -229,8 +259,56 @@ impl App {
     }
 }
 
+impl App {
+    /// Who made a proof for AWS STS, if the account lets identities of AWS in and AWS says so; each proof is believed once.
+    async fn believe_aws(&self, account: AccountId, text: &str, now: Timestamp) -> Result<Believed> {
+        let sts = self.aws.get().ok_or_else(|| {
+            Error::new(Reason::CallerUnknown, "this server takes no proofs of AWS identities: its [sts] is not aws")
+        })?;
+        let (organization, place) = (self.token_keys()?.organization(), sts.place());
+        // What has to be signed is no secret: a client learns it from its refusal.
+        let told = |error: identity::Error| {
+            Error::from(error)
+                .with("organization", organization)
+                .with("sts_endpoint", &place.endpoint)
+                .with("sts_region", &place.region)
+        };
+        let proof = aws::Proof::parse(text, place, organization, now).map_err(told)?;
+        let issuer = Issuer::parse(aws::ISSUER)?;
+        let trusted = self.store.snapshot().await?.tx().oidc_provider(account, &issuer).await?;
+        let Some(row) = trusted else {
+            return Err(identity::Error::ProviderUnknown { issuer: issuer.to_string() }.into());
+        };
+        if !row.client_ids.iter().any(|id| id == aws::AUDIENCE) {
+            return Err(identity::Error::AudienceUnknown.into());
+        }
+        let identity = sts.caller_identity(&proof, organization).await.map_err(told)?;
+        self.proofs.admit(proof.presented(), now).map_err(|error| match error {
+            identity::Error::Replayed => {
+                identity::Error::InvalidIdentityToken { what: "it was used before; sign a new one" }
+            }
+            other => other,
+        })?;
+        Ok(Believed {
+            tags: Vec::new(),
+            source_identity: None,
+            expires_at: proof.presented().usable_until(),
+            identity: WebIdentity {
+                account,
+                issuer,
+                audience: aws::AUDIENCE.to_owned(),
+                claims: identity.claims(),
+                subject: identity.subject,
+            },
+        })
+    }
+}
+
 /// How the audit names the bearer of a token that was not believed: by the issuer it claims, if that can be one.
 fn claimed(token: &str) -> String {
+    if aws::is_proof(token) {
+        return format!("unproven:{}", aws::AUDIENCE);
+    }
     let issuer = jwt::Unverified::parse(token).ok().and_then(|token| Issuer::parse(token.issuer().ok()?).ok());
     issuer.map_or_else(|| "unproven".to_owned(), |issuer| format!("unproven:{}", issuer.id()))
 }

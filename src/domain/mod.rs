@@ -38,6 +38,7 @@ use crate::blobs::BlobStore;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::gate::Gate;
+use crate::identity::aws::AwsSts;
 use crate::identity::issuers::Issuers;
 use crate::identity::{ReplayCache, TokenKeys};
 use crate::keys::{BranchCache, Kms, RootKey};
@@ -104,6 +105,7 @@ pub struct App {
     pub(crate) proofs: ReplayCache,
     logins: federation::Logins,
     issuers: OnceLock<Arc<dyn Issuers>>,
+    aws: OnceLock<Arc<dyn AwsSts>>,
     meter: rates::Meter,
     pub(crate) home_heard: follow::Heard,
     pub(crate) faults: replication::Faults,
@@ -145,6 +147,7 @@ impl App {
             proofs: ReplayCache::default(),
             logins: federation::Logins::default(),
             issuers: OnceLock::new(),
+            aws: OnceLock::new(),
             faults: replication::Faults::default(),
             sweeping: tokio::sync::Mutex::default(),
             setting_aside: tokio::sync::Mutex::default(),

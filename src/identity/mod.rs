@@ -4,6 +4,7 @@
 //! say which keys, users or sessions exist: an unknown key costs the same work as a wrong signature and gets the
 //! same answer. What the caller may do is not asked here.
 
+pub mod aws;
 pub mod basic;
 pub mod bearer;
 mod bounds;

@@ -97,7 +97,7 @@ impl Statement {
     }
 
     /// Reads the query of a proof and its signature.
-    fn parse(query: &str) -> Result<(Self, String), Error> {
+    pub(super) fn parse(query: &str) -> Result<(Self, String), Error> {
         // Nothing that two readers could decode differently: no plus sign, no fragment, no raw text.
         if !query.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~%&=".contains(&b)) {
             return Err(incomplete("the URL's query is not percent-encoded"));

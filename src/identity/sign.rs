@@ -66,7 +66,8 @@ pub fn headers(
 
 /// A URL that proves to `endpoint`'s organization, and to no other, who holds the credentials.
 ///
-/// `expires` is cut to whole seconds between 1 and 900; `nonce` makes two proofs of one second differ.
+/// `expires` is cut to whole seconds between 1 and 900; `nonce` makes two proofs of one second differ, for a service that
+/// knows it.
 #[must_use]
 pub fn presign_get_caller_identity(
     endpoint: &Endpoint,
@@ -75,7 +76,7 @@ pub fn presign_get_caller_identity(
     now: Timestamp,
     expires: Duration,
     organization: Uid,
-    nonce: Uid,
+    nonce: Option<Uid>,
 ) -> String {
     let date = now.civil().amz();
     let statement = Statement {
@@ -83,7 +84,7 @@ pub fn presign_get_caller_identity(
         date,
         expires: Duration::from_secs(expires.as_secs().clamp(1, sigv4::EXPIRES_MAX.as_secs())),
         token: credentials.session_token.cloned(),
-        nonce: Some(nonce),
+        nonce,
     };
     let digest = statement.digest(endpoint, organization);
     let signature = signature(credentials.secret, &statement.date, region.as_str(), super::proof::SERVICE, &digest);

@@ -134,7 +134,7 @@ impl Fixture {
             now(),
             life,
             organization(),
-            Uid::from_bytes([9; 16]),
+            Some(Uid::from_bytes([9; 16])),
         )
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! SPEC: OpenID Connect Discovery 1.0, section 4; RFC 7517 section 5.
 
+use super::exchange::{exchange, system_roots, tls_client};
 use crate::clock::{Clock, Timestamp};
 use crate::identity;
 use crate::identity::issuers::{Issuers, Provider};
@@ -17,8 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Empty;
 use ipnet::IpNet;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore};
@@ -176,15 +176,13 @@ impl HttpsIssuers {
     /// Keys of issuers at the addresses that `egress` permits.
     #[must_use]
     pub fn new(clock: Clock, egress: Egress) -> Self {
-        let mut roots = RootCertStore::empty();
-        let loaded = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(loaded.certs);
+        let roots = system_roots();
         if roots.is_empty() {
             tracing::warn!(
                 "this system has no root certificates; only issuers with certificates of their own are known"
             );
         }
-        let fetcher = Fetcher { egress, system: Arc::new(client(roots)), turns: Semaphore::new(FETCHES_MAX) };
+        let fetcher = Fetcher { egress, system: Arc::new(tls_client(roots)), turns: Semaphore::new(FETCHES_MAX) };
         Self { clock, fetcher: Arc::new(fetcher), issuers: Mutex::default() }
     }
 
@@ -236,7 +234,7 @@ impl Fetcher {
 
     async fn fetch(&self, provider: &Provider) -> Result<KeySet, Failure> {
         let tls = match &provider.ca_pem {
-            Some(pem) => Arc::new(client(roots(pem)?)),
+            Some(pem) => Arc::new(tls_client(roots(pem)?)),
             None => self.system.clone(),
         };
         let base = provider.issuer.as_str();
@@ -258,8 +256,6 @@ impl Fetcher {
         let socket = TcpStream::connect(addresses.as_slice()).await.map_err(|e| unreachable(e.into()))?;
         let name = ServerName::try_from(host).map_err(|e| unreachable(e.into()))?;
         let stream = TlsConnector::from(tls.clone()).connect(name, socket).await.map_err(|e| unreachable(e.into()))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(e.into()))?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let request = Request::get(path)
@@ -268,21 +264,11 @@ impl Fetcher {
             .header(USER_AGENT, concat!("transship/", env!("CARGO_PKG_VERSION")))
             .body(Empty::<Bytes>::new())
             .map_err(|e| unreachable(e.into()))?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(|e| unreachable(e.into()))?;
-            if response.status() != StatusCode::OK {
-                return Err(Failure::Status { url: url.to_owned(), status: response.status() });
-            }
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            Ok(body.map_err(unreachable)?.to_bytes())
-        };
-        tokio::pin!(exchange);
-        // The connection is driven beside the exchange; when it ends first, what came over it may still wait.
-        tokio::select! {
-            answer = &mut exchange => return answer,
-            ended = connection => ended.map_err(|e| unreachable(e.into()))?,
+        let answer = exchange(stream, request, ANSWER_BYTES_MAX).await.map_err(unreachable)?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            status => Err(Failure::Status { url: url.to_owned(), status }),
         }
-        exchange.await
     }
 
     /// The addresses of a host, all of which must be permitted: which of them answers is not ours to choose.
@@ -365,15 +351,6 @@ fn https(url: &str) -> Option<(Uri, String, u16)> {
     let plain = uri.scheme_str() == Some("https") && !authority.as_str().contains(['@', '[']);
     let (host, port) = (authority.host().to_owned(), authority.port_u16().unwrap_or(443));
     plain.then_some((uri, host, port))
-}
-
-fn client(roots: RootCertStore) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider speaks TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
 }
 
 fn roots(pem: &str) -> Result<RootCertStore, Failure> {

@@ -1,10 +1,13 @@
 //! Services of others that this server calls. Nothing outside this module names an AWS client.
 
+mod exchange;
 mod issuers;
 mod kms;
 mod role;
 pub mod s3;
+mod sts;
 
 pub use issuers::{Egress, HttpsIssuers};
 pub use kms::{AwsKms, Credentials, Settings};
 pub use role::Role;
+pub use sts::RemoteSts;

@@ -46,7 +46,7 @@ pub async fn log_in_at(base: &str, now: Timestamp, id: &str, secret: String) -> 
         now,
         Duration::from_secs(60),
         Uid::parse(&told["organization"]).unwrap(),
-        transship::clock::Clock::system().uid(),
+        Some(transship::clock::Clock::system().uid()),
     );
     let request = trust::ExchangeTokenRequest { presigned_url };
     let token = client.exchange_token(request.clone()).await.unwrap().into_inner();

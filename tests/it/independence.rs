@@ -55,7 +55,7 @@ async fn with_home_gone_and_its_folder_moved_the_other_region_logs_in_authorizes
         app.clock().now(),
         Duration::from_secs(60),
         organization_uid,
-        transship::clock::Clock::system().uid(),
+        Some(transship::clock::Clock::system().uid()),
     );
     let (token, principal) = app.exchange_token(&app.system("test"), &url, &[endpoint]).await.unwrap();
     let ctx = transship::ctx::Ctx { caller: transship::ctx::Caller::Principal(principal), ..app.system("test") };

@@ -11,6 +11,7 @@
 mod architecture;
 mod audit;
 mod aws;
+mod aws_identities;
 mod bad_input;
 mod bucket;
 mod canaries;

@@ -16,7 +16,7 @@ fn proof(region: &Region, credentials: &sign::Credentials<'_>, at: transship::cl
     let (app, endpoint) = (region.app(), Endpoint::parse(&region.base).unwrap());
     let organization = app.token_keys().unwrap().organization();
     let (name, lasting, nonce) = (app.settings().region.clone(), Duration::from_secs(60), app.clock().uid());
-    sign::presign_get_caller_identity(&endpoint, &name, credentials, at, lasting, organization, nonce)
+    sign::presign_get_caller_identity(&endpoint, &name, credentials, at, lasting, organization, Some(nonce))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,7 +111,8 @@ pub async fn bearer(region: &Region, assumed: &Issued) -> (String, Ctx) {
     let organization = app.token_keys().unwrap().organization();
     let (name, now, lasting) = (app.settings().region.clone(), app.clock().now(), Duration::from_secs(60));
     let nonce = app.clock().uid();
-    let url = sign::presign_get_caller_identity(&endpoint, &name, &credentials, now, lasting, organization, nonce);
+    let url =
+        sign::presign_get_caller_identity(&endpoint, &name, &credentials, now, lasting, organization, Some(nonce));
     let (token, _) = app.exchange_token(&app.system("test"), &url, &[endpoint]).await.unwrap();
     let text = token.text.expose().clone();
     let caller = app.caller_of_token(&text, transship::identity::Kind::ON_GRPC).await.unwrap();

@@ -35,7 +35,7 @@ fn url(host: &str, organization: Uid, token: Option<&str>) -> String {
         now,
         expires,
         organization,
-        Uid::from_bytes([9; 16]),
+        Some(Uid::from_bytes([9; 16])),
     )
 }
 

@@ -33,7 +33,15 @@ fn proof(region: &Region, endpoint: &str) -> String {
     let (app, endpoint) = (region.app(), Endpoint::parse(endpoint).unwrap());
     let (name, lasting) = (app.settings().region.clone(), Duration::from_secs(60));
     let (organization, nonce) = (app.token_keys().unwrap().organization(), app.clock().uid());
-    sign::presign_get_caller_identity(&endpoint, &name, &credentials, app.clock().now(), lasting, organization, nonce)
+    sign::presign_get_caller_identity(
+        &endpoint,
+        &name,
+        &credentials,
+        app.clock().now(),
+        lasting,
+        organization,
+        Some(nonce),
+    )
 }
 
 /// Sends each of these as a proof; none may be believed, and none may change anything.
