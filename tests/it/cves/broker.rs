@@ -13,7 +13,7 @@ use tonic::Code;
 use transship::ctx::{Caller, Ctx};
 use transship::domain::sessions::AssumeRole;
 use transship::error::Reason;
-use transship::identity::canonical::sha256;
+use transship::identity::canonical::{Payload, sha256};
 use transship::identity::sigv4::{Request, Target};
 use transship::identity::{Endpoint, sign};
 use transship::names::{PrincipalKind, PrincipalName, Region as RegionName, UserName};
@@ -254,6 +254,20 @@ async fn cve_2017_11468_cve_2023_2253_manifests_and_pages_have_a_size() {
 
 /// Headers of a call to ECR, signed over what it claims its payload to be.
 fn signed(region: &Region, key: &Key, payload: [u8; 32], more: &[(&'static str, &str)]) -> Vec<(String, String)> {
+    signed_as(region, key, payload.into(), more)
+}
+
+/// The same for a body in chunks, which the request's own signature does not have.
+fn signed_chunked(region: &Region, key: &Key, more: &[(&'static str, &str)]) -> Vec<(String, String)> {
+    let headers = more.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+    let mut headers: HeaderMap = headers.collect();
+    headers.insert("x-amz-decoded-content-length", HeaderValue::from_static("0"));
+    let empty = format!("0;chunk-signature={}\r\n\r\n", "0".repeat(64));
+    let (_, chunks) = transship::identity::sigv4::chunked::read(&headers, empty.as_bytes()).unwrap();
+    signed_as(region, key, Payload::Chunked(&chunks), more)
+}
+
+fn signed_as(region: &Region, key: &Key, payload: Payload<'_>, more: &[(&'static str, &str)]) -> Vec<(String, String)> {
     let host = region.base.strip_prefix("http://").unwrap();
     let mut sent = HeaderMap::new();
     let own = [
@@ -265,7 +279,7 @@ fn signed(region: &Region, key: &Key, payload: [u8; 32], more: &[(&'static str, 
         sent.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     }
     let (uri, name): (Uri, _) = ("/".parse().unwrap(), RegionName::parse("us-east-1").unwrap());
-    let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload: payload.into() };
+    let request = Request { method: &Method::POST, uri: &uri, headers: &sent, payload };
     let by = sign::Credentials { access_key_id: &key.id, secret: &key.secret, session_token: None };
     let target = Target { region: &name, service: "ecr" };
     let added = sign::headers(&request, &by, &target, region.app().clock().now()).unwrap();
@@ -551,4 +565,65 @@ async fn cve_2024_23656_nothing_before_tls_1_2_is_spoken() {
         let refused = head[0] == 21 && head[6] == 70;
         assert_eq!((head[0] == 22, refused), (spoken, !spoken), "TLS 1.{}: {head:?}", i32::from(minor) - 1);
     }
+}
+
+/// The body of a request that was signed for chunks, in chunks of so many bytes, each signed after the one before.
+fn chunked(key: &Key, headers: &[(String, String)], body: &str, size: usize) -> String {
+    let of = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone()).unwrap();
+    let (date, mut before) = (of("x-amz-date"), of("authorization").rsplit_once("Signature=").unwrap().1.to_owned());
+    let scope = format!("{}/us-east-1/ecr/aws4_request", &date[..8]);
+    let mac = |key: &[u8], text: &str| {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key);
+        aws_lc_rs::hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
+    };
+    let first = mac(format!("AWS4{}", key.secret.expose()).as_bytes(), &date[..8]);
+    let signing = ["us-east-1", "ecr", "aws4_request"].iter().fold(first, |key, part| mac(&key, part));
+    let mut text = String::new();
+    let pieces = body.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap());
+    for data in pieces.chain([""]) {
+        let hashes = format!("{}\n{}", hex::encode(sha256(b"")), hex::encode(sha256(data.as_bytes())));
+        let signed = format!("AWS4-HMAC-SHA256-PAYLOAD\n{date}\n{scope}\n{before}\n{hashes}");
+        before = hex::encode(mac(&signing, &signed));
+        text += &format!("{:x};chunk-signature={before}\r\n{data}\r\n", data.len());
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_signed_chunks_is_believed_to_the_last_byte_and_no_other() {
+    let region = Region::start().await;
+    let key = things(&region).await;
+    let http = Http::new(&region.base, None);
+    let content = serde_json::json!({"repositoryName": "in-chunks"}).to_string();
+    let length = content.len().to_string();
+    let more = [
+        ("content-encoding", "aws-chunked"),
+        ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+        ("x-amz-decoded-content-length", length.as_str()),
+    ];
+    let headers = signed_chunked(&region, &key, &more);
+    let given: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let send = async |body: String| http.call(Method::POST, "/", &given, Bytes::from(body)).await.status.as_u16();
+    let good = chunked(&key, &headers, &content, 10);
+    let before = books(&region);
+    let (head, last) = good.split_at(good.rfind("0;chunk-signature").unwrap());
+    for bad in [
+        content.clone(),
+        head.to_owned(),
+        last.to_owned(),
+        good.replace("n-chunks", "n-pieces"),
+        good.replacen("a;", "b;", 1),
+        format!("{good}\r\n"),
+        format!("{head}{good}"),
+        chunked(&key, &headers, &content.replace("chunks", "chunk"), 10),
+        chunked(&key, &headers, &content, 10).replacen("chunk-signature=", "chunk-signature=0", 1),
+        chunked(&key, &headers, &content, 10).to_uppercase(),
+        String::new(),
+    ] {
+        let status = send(bad.clone()).await;
+        assert_ne!(bad, good);
+        assert!(status == 400 || status == 403, "{status}: {bad}");
+    }
+    before.unchanged(&books(&region), "what was not signed");
+    assert_eq!(send(good).await, 200, "each chunk signed after the one before");
 }
