@@ -180,11 +180,15 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     let app = App::new(store, blobs, kms, branches, root, clock, domain);
     app.issuers_from(Arc::new(issuers));
     if let Some(sts) = &settings.sts {
-        let place = Place { endpoint: Endpoint::parse(&sts.endpoint)?, region: sts.region.clone() };
+        let place = Place { endpoint: aws_endpoint(&sts.endpoint)?, region: sts.region.clone() };
         app.aws_identities_from(Arc::new(RemoteSts::new(place)));
     }
     app.claim_node().await?;
     Ok(Arc::new(app))
+}
+
+fn aws_endpoint(text: &str) -> Result<Endpoint> {
+    Endpoint::parse(text).map_err(|_| Error::invalid("sts.endpoint", "http(s)://<host>[:<port>], without a path"))
 }
 
 /// The root key; made only beside a store that is made too, for a lost key must not be replaced in silence.

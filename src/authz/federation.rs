@@ -9,6 +9,10 @@ use super::condition::Condition;
 use super::context::fold;
 use super::policy::{Effect, Statement};
 use super::principal::Element;
+use crate::names::AccountId;
+
+/// Whether what every value of a claim begins with, and whether that is all of it, tells whose tokens pass.
+type Narrows = fn(&str, bool) -> bool;
 
 /// Issuers that serve many organizations under one name.
 const SHARED: [&str; 6] = [
@@ -16,12 +20,17 @@ const SHARED: [&str; 6] = [
     "agent.buildkite.com",
     "app.terraform.io",
     "gitlab.com",
-    "sts.amazonaws.com",
+    AWS,
     "token.actions.githubusercontent.com",
 ];
 
+/// AWS itself, which says who somebody is in whatever account.
+const AWS: &str = "sts.amazonaws.com";
+
 /// The claims of which one must be narrowed.
-const CLAIMS: [&str; 4] = ["sub", "repository_id", "account", "userid"];
+const CLAIMS: &[(&str, Narrows)] = &[("sub", begins_within), ("repository_id", begins_within)];
+/// The same of AWS: each must say which account it is.
+const AWS_CLAIMS: &[(&str, Narrows)] = &[("sub", names_account), ("account", is_whole), ("userid", names_unique_id)];
 
 /// The shared issuer whose every token a statement of a trust policy would accept.
 pub(super) fn open_to(statement: &Statement) -> Option<&'static str> {
@@ -32,8 +41,11 @@ pub(super) fn open_to(statement: &Statement) -> Option<&'static str> {
     let names = |element: &Element, issuer: &str| *element == Element::Star || is_provider(element, issuer);
     let named = |issuer: &&str| statement.principals.elements().iter().any(|element| names(element, issuer));
     let narrowed = |issuer: &str| {
-        let keys = CLAIMS.map(|claim| fold(&format!("{issuer}:{claim}")));
-        statement.conditions.iter().any(|condition| keys.contains(&condition.key) && narrows(condition))
+        let claims = if issuer == AWS { AWS_CLAIMS } else { CLAIMS };
+        claims.iter().any(|(claim, narrows)| {
+            let key = fold(&format!("{issuer}:{claim}"));
+            statement.conditions.iter().any(|condition| condition.key == key && is_narrowed(condition, *narrows))
+        })
     };
     SHARED.into_iter().find(|issuer| named(issuer) && !narrowed(issuer))
 }
@@ -43,17 +55,30 @@ fn is_provider(element: &Element, issuer: &str) -> bool {
     name == issuer || name.split_once(":oidc-provider/").is_some_and(|(_, of)| of == issuer)
 }
 
-/// Whether only tokens pass whose claim begins as the policy says: `repo:acme/*` does that, `repo:*` does not.
-///
-/// A condition that also holds without the claim narrows nothing.
-fn narrows(condition: &Condition) -> bool {
-    condition.one_of().is_some_and(|values| {
-        values.iter().all(|value| match value.literal_start() {
-            Some((text, true)) => !text.is_empty(),
-            Some((start, false)) => start.split_once(':').is_some_and(|(_, rest)| !rest.is_empty()),
-            None => false,
-        })
-    })
+/// Whether only tokens pass whose claim is narrowed. A condition that also holds without the claim narrows nothing.
+fn is_narrowed(condition: &Condition, narrows: Narrows) -> bool {
+    let value_narrows = |start: Option<(&str, bool)>| start.is_some_and(|(start, whole)| narrows(start, whole));
+    condition.one_of().is_some_and(|values| values.iter().all(|value| value_narrows(value.literal_start())))
+}
+
+/// `repo:acme/*` tells whose tokens pass, `repo:*` does not.
+fn begins_within(start: &str, whole: bool) -> bool {
+    if whole { !start.is_empty() } else { start.split_once(':').is_some_and(|(_, rest)| !rest.is_empty()) }
+}
+
+/// `arn:aws:iam::111122223333:role/*` does, `arn:aws:iam::*:role/ci` does not.
+fn names_account(start: &str, _: bool) -> bool {
+    let fields: Vec<&str> = start.splitn(6, ':').collect();
+    matches!(fields[..], [_, _, _, _, account, _] if AccountId::parse(account).is_ok())
+}
+
+/// `AROAEXAMPLE:*` does, `AROA*` does not.
+fn names_unique_id(start: &str, whole: bool) -> bool {
+    begins_within(start, whole) || start.split_once(':').is_some_and(|(id, _)| !id.is_empty())
+}
+
+fn is_whole(start: &str, whole: bool) -> bool {
+    whole && !start.is_empty()
 }
 
 #[cfg(test)]
@@ -95,6 +120,30 @@ mod tests {
         }
         let refusal = trust(&provider, "sts:*", "{}").unwrap_err();
         assert!(refusal.contains("token.actions.githubusercontent.com:sub"), "{refusal}");
+    }
+
+    #[test]
+    fn a_condition_on_identities_of_aws_says_which_account_they_are_of() {
+        let provider = "arn:aws:iam::111122223333:oidc-provider/sts.amazonaws.com";
+        let table = [
+            (r#"{"StringEquals": {"AWS:sub": "arn:aws:iam::210987654321:role/ci"}}"#, true),
+            (r#"{"StringLike": {"AWS:sub": "arn:aws:iam::210987654321:*"}}"#, true),
+            (r#"{"StringEquals": {"AWS:account": "210987654321"}}"#, true),
+            (r#"{"StringLike": {"AWS:userid": "AROAEXAMPLE:*"}}"#, true),
+            (r#"{"StringEquals": {"AWS:userid": "AIDAEXAMPLE"}}"#, true),
+            (r#"{"StringLike": {"AWS:sub": "arn:aws:iam::*:role/ci"}}"#, false),
+            (r#"{"StringLike": {"AWS:sub": "arn:aws:iam::21098765432*"}}"#, false),
+            (r#"{"StringLike": {"AWS:sub": ["arn:aws:iam::210987654321:*", "arn:aws:iam::*"]}}"#, false),
+            (r#"{"StringLike": {"AWS:account": "2109*"}}"#, false),
+            (r#"{"StringLike": {"AWS:userid": "AROA*"}}"#, false),
+            (r#"{"StringEquals": {"AWS:repository_id": "1296269"}}"#, false),
+            (r#"{"StringEquals": {"AWS:aud": "sts.amazonaws.com"}}"#, false),
+        ];
+        for (condition, accepted) in table {
+            let answer =
+                trust(provider, "sts:AssumeRoleWithWebIdentity", &condition.replace("AWS", "sts.amazonaws.com"));
+            assert_eq!(answer.is_ok(), accepted, "{condition}: {answer:?}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Logins that are remembered: some kilobytes each.
 const LOGINS_MAX: usize = 4_096;
+/// How long a request waits for another that shows the same token: longer than AWS is asked.
+const TURN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Characters of an issuer that nobody knows which are told.
 const ISSUER_SHOWN: usize = 80;
 
@@ -63,8 +65,8 @@ struct Believed {
 #[derive(Default)]
 pub(super) struct Logins {
     known: Mutex<HashMap<[u8; 32], Login>>,
-    /// Turns of those whose token can be believed once, by the first byte of its hash.
-    turns: [tokio::sync::Mutex<()>; 16],
+    /// Turns of requests that show the same token, which can be believed once; only while some of them is under way.
+    turns: Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Clone)]
@@ -83,8 +85,10 @@ impl Logins {
     }
 
     /// The turn of a token: requests that show it at once wait for the one that proves it.
-    fn turn(&self, key: &[u8; 32]) -> &tokio::sync::Mutex<()> {
-        &self.turns[usize::from(key[0]) % self.turns.len()]
+    fn turn(&self, key: &[u8; 32]) -> Arc<tokio::sync::Mutex<()>> {
+        let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, turn| Arc::strong_count(turn) > 1);
+        all.entry(*key).or_default().clone()
     }
 
     /// Remembers one more; when there is no room, those that ended are forgotten, and if none has, the one that ends first:
@@ -140,22 +144,18 @@ impl App {
     /// As [`App::assume_role_with_web_identity`].
     pub(super) async fn log_in(&self, ctx: &Ctx, role: &PrincipalName, token: &Secret<String>) -> Result<Caller> {
         let key: [u8; 32] = sha2::Sha256::digest(format!("{}\0{}", role.arn(), token.expose())).into();
-        if let Some(login) = self.logins.get(&key, ctx.now)
-            && let Some(caller) = self.still_logged_in(ctx, &login).await?
-        {
+        if let Some(caller) = self.remembered(ctx, &key).await? {
             return Ok(caller);
         }
         self.meter.admit_address(ctx)?;
-        let turn = match aws::is_proof(token.expose()) {
-            true => Some(self.logins.turn(&key).lock().await),
-            false => None,
-        };
-        // Who waited finds what the first one proved.
-        if turn.is_some()
-            && let Some(login) = self.logins.get(&key, ctx.now)
-            && let Some(caller) = self.still_logged_in(ctx, &login).await?
-        {
-            return Ok(caller);
+        let mut turn = None;
+        if aws::is_proof(token.expose()) {
+            let waited = tokio::time::timeout(TURN_TIMEOUT, self.logins.turn(&key).lock_owned()).await;
+            turn = Some(waited.map_err(|_| Error::new(Reason::Unavailable, "this proof is being checked; try again"))?);
+            // Who waited finds what the first one proved.
+            if let Some(caller) = self.remembered(ctx, &key).await? {
+                return Ok(caller);
+            }
         }
         let believed = self.believe(role.account, token.expose(), ctx.now).await?;
         let name = name_of(&believed.identity.subject);
@@ -169,7 +169,16 @@ impl App {
         let until = until.min(session.expires_at);
         let claims = Claims { kind: Kind::Registry, principal: role.clone(), unique_id, session };
         self.logins.put(key, Login { claims: claims.clone(), identity, address, until }, ctx.now);
+        drop(turn);
         Ok(claims.into_caller())
+    }
+
+    /// The caller of a token that was believed before, if it still is.
+    async fn remembered(&self, ctx: &Ctx, key: &[u8; 32]) -> Result<Option<Caller>> {
+        match self.logins.get(key, ctx.now) {
+            Some(login) => self.still_logged_in(ctx, &login).await,
+            None => Ok(None),
+        }
     }
 
     /// The caller of a token that was believed before, if its issuer and the role still let it in, from here and now; `None`
@@ -257,9 +266,7 @@ impl App {
             },
         })
     }
-}
 
-impl App {
     /// Who made a proof for AWS STS, if the account lets identities of AWS in and AWS says so; each proof is believed once.
     async fn believe_aws(&self, account: AccountId, text: &str, now: Timestamp) -> Result<Believed> {
         let sts = self.aws.get().ok_or_else(|| {

@@ -93,7 +93,7 @@ pub fn presign_get_caller_identity(
 
 fn credential(access_key_id: &str, amz_date: &str, region: &Region, service: &str) -> String {
     let date = amz_date.get(..8).unwrap_or_default();
-    format!("{access_key_id}/{date}/{region}/{service}/{}", sigv4::TERMINATOR)
+    format!("{access_key_id}/{}", sigv4::scope(date, region.as_str(), service))
 }
 
 fn signature(secret: &Secret<String>, amz_date: &str, region: &str, service: &str, digest: &str) -> String {

@@ -153,7 +153,7 @@ impl Presented {
             return Err(Error::SignatureDoesNotMatch);
         }
         let Some(chunks) = &self.chunks else { return Ok(()) };
-        let scope = chunked::scope(&self.date, &self.region, &self.service);
+        let scope = scope(&self.date, &self.region, &self.service);
         chunks.verify(&key, &self.signed_at.civil().amz(), &scope, &expected)
     }
 
@@ -250,7 +250,12 @@ impl Claim<'_> {
 /// The text whose MAC is the signature.
 pub(super) fn string_to_sign(amz_date: &str, region: &str, service: &str, digest: &str) -> String {
     let date = amz_date.get(..8).unwrap_or_default();
-    format!("{ALGORITHM}\n{amz_date}\n{date}/{region}/{service}/{TERMINATOR}\n{digest}")
+    format!("{ALGORITHM}\n{amz_date}\n{}\n{digest}", scope(date, region, service))
+}
+
+/// The scope of a signing key, as it is written in what is signed.
+pub(super) fn scope(date: &str, region: &str, service: &str) -> String {
+    format!("{date}/{region}/{service}/{TERMINATOR}")
 }
 
 /// The key that signs for one day, region and service.

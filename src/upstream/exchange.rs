@@ -1,4 +1,4 @@
-//! One request over one connection, and a bounded answer.
+//! What asking others over HTTP has in common: one request over one connection, a bounded answer, and TLS.
 
 use bytes::Bytes;
 use http::{Request, Response};

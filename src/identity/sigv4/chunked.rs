@@ -6,7 +6,7 @@
 //!
 //! SPEC: Amazon S3 API reference, "Transferring Payload in Multiple Chunks".
 
-use super::{ALGORITHM, CONTENT_SHA256, TERMINATOR};
+use super::{ALGORITHM, CONTENT_SHA256};
 use crate::identity::canonical::sha256;
 use crate::identity::error::Error;
 use aws_lc_rs::hmac;
@@ -93,11 +93,6 @@ impl Chunks {
     }
 }
 
-/// The scope of a signing key, as it is written in what is signed.
-pub(super) fn scope(date: &str, region: &str, service: &str) -> String {
-    format!("{date}/{region}/{service}/{TERMINATOR}")
-}
-
 fn signature(key: &hmac::Key, amz_date: &str, scope: &str, before: &str, chunk: &[u8; 32]) -> String {
     let (nothing, chunk) = (hex::encode(sha256(b"")), hex::encode(chunk));
     let text = format!("{ALGORITHM}-PAYLOAD\n{amz_date}\n{scope}\n{before}\n{nothing}\n{chunk}");
@@ -107,7 +102,7 @@ fn signature(key: &hmac::Key, amz_date: &str, scope: &str, before: &str, chunk: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::sigv4::signing_key;
+    use crate::identity::sigv4::{scope, signing_key};
     use crate::secret::Secret;
 
     const SEED: &str = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9";
