@@ -31,7 +31,7 @@ pub const SIGNED_HEADERS_MAX: usize = 64;
 pub const AUTHORIZATION_BYTES_MAX: usize = 4096;
 
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-pub(super) const TERMINATOR: &str = "aws4_request";
+const TERMINATOR: &str = "aws4_request";
 pub(super) const DATE: &str = "x-amz-date";
 pub(super) const TOKEN: &str = "x-amz-security-token";
 const CONTENT_SHA256: &str = "x-amz-content-sha256";
