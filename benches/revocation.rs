@@ -119,6 +119,7 @@ async fn issue(region: &Region, role: &PrincipalName) -> (String, Uid) {
         session_name: SessionName::parse("bench").expect("a name"),
         duration: None,
         policies: Vec::new(),
+        managed: Vec::new(),
         external_id: None,
         tags: Vec::new(),
         source_identity: None,

@@ -78,6 +78,8 @@ reasons! {
     TagImmutable "TAG_IMMUTABLE" false;
     /// A lock keeps it from being deleted or moved.
     Locked "LOCKED" false;
+    /// Something else still needs it.
+    InUse "IN_USE" false;
     /// A replicated tag meets one that was set here.
     TagConflict "TAG_CONFLICT" false;
     /// The row changed since its etag was read.

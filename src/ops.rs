@@ -202,8 +202,40 @@ operations! {
     DeleteRole "iam:DeleteRole" Write Principal "0.1";
     /// Read users and roles.
     ListPrincipals "iam:ListRoles" Read Principal "0.1";
-    /// Attach or replace a user's or role's identity policy.
-    PutPrincipalPolicy "iam:PutRolePolicy" Write Principal "0.1";
+    /// Attach or replace a user's identity policy.
+    PutUserPolicy "iam:PutUserPolicy" Write Principal "0.2";
+    /// Attach or replace a role's identity policy.
+    PutRolePolicy "iam:PutRolePolicy" Write Principal "0.1";
+    /// Make a managed policy.
+    CreatePolicy "iam:CreatePolicy" Write Principal "0.2";
+    /// Replace a managed policy's document.
+    UpdatePolicy "iam:CreatePolicyVersion" Write Principal "0.2";
+    /// Read managed policies.
+    ListPolicies "iam:ListPolicies" Read Principal "0.2";
+    /// Remove a managed policy that nothing uses.
+    DeletePolicy "iam:DeletePolicy" Write Principal "0.2";
+    /// Give a user what a managed policy gives.
+    AttachUserPolicy "iam:AttachUserPolicy" Write Principal "0.2";
+    /// Give a role what a managed policy gives.
+    AttachRolePolicy "iam:AttachRolePolicy" Write Principal "0.2";
+    /// Take from a user what a managed policy gives.
+    DetachUserPolicy "iam:DetachUserPolicy" Write Principal "0.2";
+    /// Take from a role what a managed policy gives.
+    DetachRolePolicy "iam:DetachRolePolicy" Write Principal "0.2";
+    /// Bound a user by a managed policy.
+    PutUserBoundary "iam:PutUserPermissionsBoundary" Write Principal "0.2";
+    /// Bound a role by a managed policy.
+    PutRoleBoundary "iam:PutRolePermissionsBoundary" Write Principal "0.2";
+    /// Bound a user no longer.
+    DeleteUserBoundary "iam:DeleteUserPermissionsBoundary" Write Principal "0.2";
+    /// Bound a role no longer.
+    DeleteRoleBoundary "iam:DeleteRolePermissionsBoundary" Write Principal "0.2";
+    /// Bound what accounts may do, or change a bound.
+    PutControlPolicy "organizations:UpdatePolicy" Write Organization "0.2";
+    /// Read the organization's bounds on its accounts.
+    ListControlPolicies "organizations:ListPolicies" Read Organization "0.2";
+    /// End a bound on accounts.
+    DeleteControlPolicy "organizations:DeletePolicy" Write Organization "0.2";
     /// Trust an issuer of identity tokens, or change what is trusted of it.
     PutOidcProvider "iam:CreateOpenIDConnectProvider" Write Principal "0.2";
     /// Read which issuers of identity tokens are trusted.

@@ -56,6 +56,22 @@ pub(super) struct Error {
     pub(super) message: String,
 }
 
+/// JSON without the white space that means nothing; the text is JSON.
+#[must_use]
+pub fn compact(text: &str) -> String {
+    let (mut quoted, mut escaped) = (false, false);
+    let kept = |c: &char| {
+        let keep = quoted || !c.is_ascii_whitespace();
+        match (*c, escaped) {
+            ('"', false) => quoted = !quoted,
+            ('\\', false) => escaped = quoted,
+            _ => escaped = false,
+        }
+        keep
+    };
+    text.chars().filter(kept).collect()
+}
+
 /// Reads one JSON value of at most `bytes_max` bytes.
 pub(super) fn read(text: &str, bytes_max: usize) -> Result<Node<'_>, Error> {
     let mut reader = Reader { rest: text, at: Position { line: 1, column: 1 } };
@@ -387,6 +403,12 @@ mod tests {
     fn refused(text: &str) -> (usize, usize, String) {
         let error = read(text, 4_096).unwrap_err();
         (error.at.line, error.at.column, error.message)
+    }
+
+    #[test]
+    fn white_space_goes_but_for_that_of_texts() {
+        let text = "{ \"a b\" :\n[ \"c \\\" d\" , \"\\\\\" , 1 ]\t}";
+        assert_eq!(super::compact(text), "{\"a b\":[\"c \\\" d\",\"\\\\\",1]}");
     }
 
     #[test]

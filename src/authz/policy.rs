@@ -7,6 +7,7 @@ use super::action::{Action, ActionPattern};
 use super::arn::ArnPattern;
 use super::condition::Condition;
 use super::context::{Context, fold, is_among};
+pub use super::json::compact;
 use super::json::{self, Position};
 use super::principal::{Caller, Element, Hits, Principals};
 use crate::error::Reason;
@@ -189,6 +190,12 @@ impl Document {
     #[must_use]
     pub fn reads_context(&self) -> bool {
         !self.keys.is_empty() || self.statements.iter().any(|statement| !statement.conditions.is_empty())
+    }
+
+    /// Whether some statement allows something.
+    #[must_use]
+    pub fn allows_something(&self) -> bool {
+        self.statements.iter().any(|statement| statement.effect == Effect::Allow)
     }
 
     /// Refuses a document whose conditions or variables name a key that no request has: a condition that can never

@@ -248,6 +248,7 @@ async fn given(endpoint: &str, ca: Option<&[u8]>, identity: &WebIdentity) -> Res
         web_identity_token: identity.token.expose().clone(),
         duration: None,
         policies: Vec::new(),
+        policy_arns: Vec::new(),
     };
     let keys = trust.assume_role_with_web_identity(request).await?.into_inner().credentials;
     let keys = keys.ok_or_else(|| Failure::new("the server gave no credentials"))?;

@@ -4,6 +4,7 @@ mod access;
 mod account;
 pub mod client;
 mod completion;
+mod control_policy;
 mod demo;
 mod dev;
 mod docker;
@@ -15,6 +16,7 @@ mod key;
 mod lapse;
 pub mod layout;
 mod lock;
+mod managed_policy;
 mod oidc_provider;
 pub mod output;
 mod policy;
@@ -91,6 +93,12 @@ enum Command {
     /// Roles, their policies and sessions.
     #[command(subcommand)]
     Role(principal::Role),
+    /// Policies of the account by name, for users, roles and sessions.
+    #[command(subcommand)]
+    ManagedPolicy(managed_policy::ManagedPolicy),
+    /// The organization's bounds on its accounts.
+    #[command(subcommand)]
+    ControlPolicy(control_policy::ControlPolicy),
     /// Issuers of identity tokens that the account trusts.
     #[command(subcommand)]
     OidcProvider(oidc_provider::OidcProvider),
@@ -222,6 +230,8 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::Account(command) => command.run(&session).await?,
         Command::User(command) => command.run(&session).await?,
         Command::Role(command) => command.run(&session).await?,
+        Command::ManagedPolicy(command) => command.run(&session).await?,
+        Command::ControlPolicy(command) => command.run(&session).await?,
         Command::OidcProvider(command) => command.run(&session).await?,
         Command::Repo(command) => command.run(&session).await?,
         Command::Lock(command) => command.run(&session).await?,
@@ -244,6 +254,13 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         | Command::CredentialProvider(_) => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what looks wrong but is legal.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
 }
 
 /// The largest file a command reads: far above any policy, certificate or file of cases.

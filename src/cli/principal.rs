@@ -3,7 +3,7 @@
 use super::failure::{Failure, Result};
 use super::lapse::session_length;
 use super::output::{Output, Rows, line, print_json, time};
-use super::{Session, read};
+use super::{Session, managed_policy, read};
 use crate::pb::identity as pb;
 use crate::pb::trust::{AssumeRoleRequest, SessionTag};
 use std::path::PathBuf;
@@ -26,6 +26,9 @@ pub(super) enum User {
         /// The document; `-` is standard input.
         file: PathBuf,
     },
+    /// Gives it what a managed policy gives, takes that away, or bounds it.
+    #[command(flatten)]
+    Managed(managed_policy::Attachments),
     /// Lists the account's users and roles.
     List,
 }
@@ -52,6 +55,9 @@ pub(super) enum Role {
         /// The document; `-` is standard input.
         file: PathBuf,
     },
+    /// Gives it what a managed policy gives, takes that away, or bounds it.
+    #[command(flatten)]
+    Managed(managed_policy::Attachments),
     /// Lists the account's users and roles.
     List,
     /// Takes a session of a role and prints its credentials as exports, or JSON.
@@ -67,6 +73,9 @@ pub(super) enum Role {
         /// A session policy; more than one are OR-ed.
         #[arg(long, value_name = "FILE")]
         policy: Vec<PathBuf>,
+        /// A managed policy of the role's account that narrows the session too, by its ARN.
+        #[arg(long, value_name = "ARN")]
+        policy_arn: Vec<String>,
         /// The external id the trust policy asks for.
         #[arg(long)]
         external_id: Option<String>,
@@ -114,6 +123,7 @@ impl User {
             Self::PutPolicy { name, policy, file } => {
                 put_policy(session, session.below("users", &name).await?, policy, &file).await?;
             }
+            Self::Managed(attach) => attach.run(session, "users").await?,
             Self::List => list(session).await?,
         }
         Ok(())
@@ -143,12 +153,14 @@ impl Role {
             Self::PutPolicy { name, policy, file } => {
                 put_policy(session, session.below("roles", &name).await?, policy, &file).await?;
             }
+            Self::Managed(attach) => attach.run(session, "roles").await?,
             Self::List => list(session).await?,
             Self::Assume {
                 role,
                 session_name,
                 duration,
                 policy,
+                policy_arn,
                 external_id,
                 tag,
                 transitive_tag,
@@ -166,6 +178,7 @@ impl Role {
                     session_name,
                     duration: duration.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
                     policies: policy.iter().map(|path| read(path)).collect::<Result<_>>()?,
+                    policy_arns: policy_arn,
                     external_id: external_id.unwrap_or_default(),
                     tags: tags(&tag, false).chain(tags(&transitive_tag, true)).collect(),
                     source_identity: source_identity.unwrap_or_default(),
@@ -194,9 +207,7 @@ async fn put_policy(session: &Session, parent: String, policy_id: String, file: 
         request_id: session.request_id(),
         validate_only: session.global.dry_run,
     };
-    for warning in session.client.identity().put_principal_policy(request).await?.into_inner().warnings {
-        eprintln!("warning: {warning}");
-    }
+    super::warn(&session.client.identity().put_principal_policy(request).await?.into_inner().warnings);
     Ok(())
 }
 
@@ -216,12 +227,19 @@ async fn list(session: &Session) -> Result<()> {
 }
 
 fn show(session: &Session, principals: Vec<pb::Principal>) {
-    let mut rows = Rows::new(&["ARN", "UNIQUE ID", "CREATED"]);
+    let mut rows = Rows::new(&["ARN", "UNIQUE ID", "POLICIES", "BOUNDARY", "CREATED"]);
     for principal in principals {
         let created = time(principal.create_time.as_ref());
-        rows.push([principal.arn.into(), principal.unique_id.into(), created]);
+        let policies: Vec<&str> = principal.policies.iter().map(|name| last(name)).collect();
+        let (policies, boundary) = (policies.join(", ").into(), last(&principal.permissions_boundary).into());
+        rows.push([principal.arn.into(), principal.unique_id.into(), policies, boundary, created]);
     }
     rows.print(session.global.output);
+}
+
+/// A policy's name without those before it.
+fn last(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or_default()
 }
 
 async fn assume(session: &Session, request: AssumeRoleRequest) -> Result<()> {

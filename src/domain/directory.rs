@@ -15,6 +15,7 @@ use crate::ops::Op;
 use crate::secret::{Secret, secret_access_key};
 use crate::store::Tx;
 use crate::store::directory::{AccessKeyRow, Account, Policy, PrincipalRow};
+use crate::store::managed_policies::Attachment;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -338,7 +339,7 @@ impl App {
         self.gate.write(ctx, op, &account, DeletePrincipal { home: self.home(), name, now: ctx.now }).await
     }
 
-    /// A page of an account's users and roles after a key `kind/name`.
+    /// A page of an account's users and roles after a key `kind/name`, each with the managed policies attached to it.
     ///
     /// # Errors
     /// When the caller may not.
@@ -348,9 +349,17 @@ impl App {
         account: AccountId,
         after: &str,
         size: PageSize,
-    ) -> Result<Vec<PrincipalRow>> {
+    ) -> Result<Vec<(PrincipalRow, Vec<Attachment>)>> {
         let mut view = self.gate.read::<Directory>(ctx, Op::ListPrincipals, &account).await?;
-        Ok(view.parts().1.principal_list(account, after, size).await?)
+        let (_, mut tx) = view.parts();
+        let rows = tx.principal_list(account, after, size).await?;
+        let last = rows.last().map_or_else(String::new, |row| row.name.key());
+        let mut attached = tx.attachment_map(account, after, &last).await?;
+        let with = |row: PrincipalRow| {
+            let attachments = attached.remove(&*row.unique_id).unwrap_or_default();
+            (row, attachments)
+        };
+        Ok(rows.into_iter().map(with).collect())
     }
 
     /// Attaches or replaces an identity policy; says what looks wrong but is legal.
@@ -364,13 +373,17 @@ impl App {
         policy: &str,
         document: &str,
     ) -> Result<Vec<String>> {
-        self.gate.check::<Directory>(ctx, Op::PutPrincipalPolicy, &[name.account]).await?;
+        let op = match name.kind {
+            PrincipalKind::User => Op::PutUserPolicy,
+            PrincipalKind::Role => Op::PutRolePolicy,
+        };
+        self.gate.check::<Directory>(ctx, op, &[name.account]).await?;
         UserName::parse(policy)?;
         let written = Written::parse(Kind::Identity, document)?;
         let account = name.account;
         let policy = Policy { name: policy.to_owned(), document: document.to_owned() };
         let change = PutPolicy { home: self.home(), name, policy, now: ctx.now };
-        self.gate.write(ctx, Op::PutPrincipalPolicy, &account, change).await?;
+        self.gate.write(ctx, op, &account, change).await?;
         Ok(written.warnings())
     }
 
@@ -440,7 +453,7 @@ pub(crate) const ACCESS_KEY: &str = "access-key";
 /// What a token key is sealed for.
 pub(crate) const TOKEN_KEY: &str = "token-key";
 
-async fn existing(tx: &mut Tx<'_>, name: &PrincipalName) -> Result<PrincipalRow> {
+pub(super) async fn existing(tx: &mut Tx<'_>, name: &PrincipalName) -> Result<PrincipalRow> {
     tx.principal(name).await?.ok_or_else(|| {
         let text = format!("account {} has no {} {}", name.account, name.kind.as_str(), name.name);
         Error::new(Reason::NotFound, text).with("name", &name.name)

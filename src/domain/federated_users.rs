@@ -10,7 +10,7 @@ use crate::authz::permit::Allowed;
 use crate::ctx::{Ctx, Principal, Session};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, FederatedUser, FederatedUserAddress};
-use crate::names::{AccountId, FederatedName, SessionName, SessionTag};
+use crate::names::{AccountId, FederatedName, PolicyRef, SessionName, SessionTag};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::sessions::SessionRow;
@@ -23,6 +23,8 @@ pub struct GetFederationToken {
     pub name: FederatedName,
     /// Session policies.
     pub policies: Vec<String>,
+    /// Managed policies of the user's account, as session policies.
+    pub managed: Vec<PolicyRef>,
     /// How long; 12 hours unless set.
     pub duration: Option<Duration>,
     /// Tags for the session; they never go on to another.
@@ -65,6 +67,7 @@ impl App {
         for op in [Op::GetFederationToken].iter().chain(&also) {
             self.gate.check::<FederatedUser>(ctx, *op, std::slice::from_ref(&address)).await?;
         }
+        let policies = self.with_managed(caller.name.account, policies, &request.managed).await?;
         let session = Session {
             id: self.clock.uid(),
             name: Some(SessionName::parse(request.name.as_str())?),

@@ -14,7 +14,7 @@ use crate::gate::{Role, RoleAddress};
 use crate::identity::aws::{self, AwsSts};
 use crate::identity::issuers::{Issuers, Provider};
 use crate::identity::{self, Claims, Directory, Kind, jwt};
-use crate::names::{AccountId, Issuer, PrincipalName, SessionName, SessionTag};
+use crate::names::{AccountId, Issuer, PolicyRef, PrincipalName, SessionName, SessionTag};
 use crate::ops::Op;
 use crate::secret::Secret;
 use sha2::Digest as _;
@@ -42,6 +42,8 @@ pub struct AssumeRoleWithWebIdentity {
     pub duration: Option<Duration>,
     /// Session policies.
     pub policies: Vec<String>,
+    /// Managed policies of the role's account, as session policies.
+    pub managed: Vec<PolicyRef>,
 }
 
 /// A session that was given for an identity token.
@@ -134,7 +136,8 @@ impl App {
         let believed = believed.inspect_err(|error| {
             self.gate.unbelieved(ctx, Op::AssumeRoleWithWebIdentity, &claimed(request.token.expose()), error);
         })?;
-        let (duration, policies) = (checked_duration(request.duration, false)?, checked_policies(&request.policies)?);
+        let duration = checked_duration(request.duration, false)?;
+        let policies = (checked_policies(&request.policies)?, request.managed);
         Ok(self.federate(ctx, role, name, believed, duration, policies).await?.0)
     }
 
@@ -161,7 +164,7 @@ impl App {
         let name = name_of(&believed.identity.subject);
         let (duration, until) = (checked_duration(None, false)?, believed.expires_at);
         let (Federated { issued, identity }, address) =
-            self.federate(ctx, role.clone(), name, believed, duration, None).await?;
+            self.federate(ctx, role.clone(), name, believed, duration, (None, Vec::new())).await?;
         let Some(session) = issued.principal.session else {
             return Err(Error::internal("a session of a role without a session"));
         };
@@ -208,7 +211,7 @@ impl App {
         session_name: SessionName,
         believed: Believed,
         duration: Duration,
-        policies: Option<Vec<Arc<str>>>,
+        (policies, managed): (Option<Vec<Arc<str>>>, Vec<PolicyRef>),
     ) -> Result<(Federated, RoleAddress)> {
         check_role(&role)?;
         let identity = Arc::new(believed.identity);
@@ -216,6 +219,7 @@ impl App {
         let bounds = Bounds {
             duration,
             policies,
+            managed,
             tags: joined_tags(Vec::new(), &believed.tags)?,
             source_identity: source_identity.clone(),
             provider: Some(identity.provider().as_str().into()),

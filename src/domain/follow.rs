@@ -9,7 +9,9 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Region, Uid};
 use crate::secret::Secret;
+use crate::store::control_policies::{ControlPolicyKey, ControlPolicyRow};
 use crate::store::directory::{AccessKeyRow, Account, Organization, Policy, PrincipalRow, TokenKeyRow};
+use crate::store::managed_policies::{Attachment, ManagedPolicyRow, managed_policy_of};
 use crate::store::oidc_providers::{OidcProviderRow, oidc_provider_of};
 use crate::store::sessions::Revocation;
 use crate::store::streams::{self, Change};
@@ -50,8 +52,12 @@ pub enum Entry {
     Organization(Organization),
     /// An account.
     Account(Account),
-    /// A user or role with its policies.
-    Principal(PrincipalRow, Vec<Policy>),
+    /// A user or role with its policies, and the managed ones attached to it.
+    Principal(PrincipalRow, Vec<Policy>, Vec<Attachment>),
+    /// A managed policy.
+    ManagedPolicy(ManagedPolicyRow),
+    /// A bound of the organization on its accounts.
+    ControlPolicy(ControlPolicyRow),
     /// An issuer of identity tokens that an account trusts.
     OidcProvider(OidcProviderRow),
     /// An access key: id, owner, secret, when it was made.
@@ -116,29 +122,47 @@ async fn learn(tx: &mut Tx<'_>, entry: &Entry, now: Timestamp) -> Result<()> {
         Entry::Account(account) => {
             tx.account_put(account).await?;
         }
-        Entry::Principal(row, policies) => {
+        Entry::Principal(row, policies, attachments) => {
             tx.principal_put(row).await?;
             tx.policy_replace_all(&row.unique_id, policies).await?;
+            tx.attachment_replace_all(&row.unique_id, attachments).await?;
         }
+        Entry::ManagedPolicy(row) => tx.managed_policy_put(row).await?,
+        Entry::ControlPolicy(row) => tx.control_policy_put(row).await?,
         Entry::OidcProvider(row) => tx.oidc_provider_put(row).await?,
         Entry::Revocation(revocation) => {
             let foreign = Revocation { local_origin: false, ..revocation.clone() };
             tx.revocation_insert(&foreign, now).await?;
         }
-        Entry::Removed(kind, subject) => match kind.as_str() {
-            "principal" => tx.principal_delete(subject).await?,
-            "access-key" => {
-                tx.access_key_delete(subject).await?;
-            }
-            "oidc-provider" => {
-                if let Some((account, issuer)) = oidc_provider_of(subject) {
-                    tx.oidc_provider_delete(account, &issuer).await?;
-                }
-            }
-            _ => {}
-        },
+        Entry::Removed(kind, subject) => forget(tx, kind, subject).await?,
         // Secrets are sealed before they come here.
         Entry::AccessKey(..) | Entry::TokenKey(..) => {}
+    }
+    Ok(())
+}
+
+async fn forget(tx: &mut Tx<'_>, kind: &str, subject: &str) -> Result<()> {
+    match kind {
+        "principal" => tx.principal_delete(subject).await?,
+        "access-key" => {
+            tx.access_key_delete(subject).await?;
+        }
+        "oidc-provider" => {
+            if let Some((account, issuer)) = oidc_provider_of(subject) {
+                tx.oidc_provider_delete(account, &issuer).await?;
+            }
+        }
+        "managed-policy" => {
+            if let Some(policy) = managed_policy_of(subject) {
+                tx.managed_policy_delete(&policy).await?;
+            }
+        }
+        "control-policy" => {
+            if let Some(key) = ControlPolicyKey::of_subject(subject) {
+                tx.control_policy_delete(&key).await?;
+            }
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -196,7 +220,7 @@ impl App {
             "principal" => match tx.principal_by_id(subject).await? {
                 Some(row) => {
                     let policies = tx.policy_list(subject).await?;
-                    Some(Entry::Principal(row, policies))
+                    Some(Entry::Principal(row, policies, tx.attachment_list(subject).await?))
                 }
                 None => None,
             },
@@ -217,6 +241,14 @@ impl App {
             }
             "oidc-provider" => match oidc_provider_of(subject) {
                 Some((account, issuer)) => tx.oidc_provider(account, &issuer).await?.map(Entry::OidcProvider),
+                None => return Ok(None),
+            },
+            "managed-policy" => match managed_policy_of(subject) {
+                Some(policy) => tx.managed_policy(&policy).await?.map(Entry::ManagedPolicy),
+                None => return Ok(None),
+            },
+            "control-policy" => match ControlPolicyKey::of_subject(subject) {
+                Some(key) => tx.control_policy(&key).await?.map(Entry::ControlPolicy),
                 None => return Ok(None),
             },
             "revocation" => return Ok(tx.revocation(Uid::parse(subject)?).await?.map(Entry::Revocation)),
@@ -264,6 +296,8 @@ impl App {
             | Entry::Account(_)
             | Entry::Principal(..)
             | Entry::OidcProvider(_)
+            | Entry::ManagedPolicy(_)
+            | Entry::ControlPolicy(_)
             | Entry::Revocation(_)
             | Entry::Removed(..)) => Learned::Plain(other),
         })

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod blobs;
 pub mod bootstrap;
+pub mod control_policies;
 pub mod directory;
 pub mod federated_users;
 pub mod federation;
@@ -15,6 +16,7 @@ pub mod images;
 pub mod keyring;
 pub mod lists;
 pub mod locks;
+pub mod managed_policies;
 pub mod manifest;
 pub mod narrowing;
 pub mod oidc_providers;

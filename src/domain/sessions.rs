@@ -1,6 +1,7 @@
 //! Sessions: credentials of a role, or of a user for a while; and their end, in any region, for every region.
 
 use super::App;
+use super::managed_policies::check_managed;
 use super::policies::Written;
 use super::trust::caller;
 use crate::authz::permit::Allowed;
@@ -10,7 +11,7 @@ use crate::ctx::{Ctx, Principal, Session};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Directory, Identified, Role, RoleAddress};
 use crate::identity::{Claims, Kind, TemporaryCredentials};
-use crate::names::{AccountId, PageSize, PrincipalKind, PrincipalName, SessionName, SessionTag, Uid};
+use crate::names::{AccountId, PageSize, PolicyRef, PrincipalKind, PrincipalName, SessionName, SessionTag, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::sessions::{Cut, Revocation, SessionRow, session_subject};
@@ -56,6 +57,8 @@ pub struct AssumeRole {
     pub duration: Option<Duration>,
     /// Session policies.
     pub policies: Vec<String>,
+    /// Managed policies of the role's account, as session policies.
+    pub managed: Vec<PolicyRef>,
     /// The external id a trust policy may ask for.
     pub external_id: Option<String>,
     /// Tags for the session; at most 50, each key once.
@@ -68,6 +71,8 @@ pub struct AssumeRole {
 pub(super) struct Bounds {
     pub(super) duration: Duration,
     pub(super) policies: Option<Vec<Arc<str>>>,
+    /// Managed policies that are session policies too.
+    pub(super) managed: Vec<PolicyRef>,
     pub(super) tags: Vec<SessionTag>,
     pub(super) source_identity: Option<Arc<str>>,
     pub(super) provider: Option<Arc<str>>,
@@ -167,6 +172,7 @@ impl App {
         let bounds = Bounds {
             duration: checked_duration(request.duration, caller.name.kind == PrincipalKind::Role)?,
             policies: checked_policies(&request.policies)?,
+            managed: request.managed,
             tags: session_tags(&caller, &request.tags)?,
             source_identity: source_identity(&caller, request.source_identity.as_ref())?,
             provider: caller.session.as_ref().and_then(|session| session.provider.clone()),
@@ -182,14 +188,16 @@ impl App {
     /// # Errors
     /// When the caller's policies or the role's trust policy do not allow it, or the bounds do not fit a token.
     pub(super) async fn take(&self, ctx: &Ctx, op: Op, address: RoleAddress, bounds: Bounds) -> Result<Issued> {
+        check_managed(address.role.account, &bounds.managed)?;
         let unique_id = self.gate.look::<Role>(ctx, op, &address).await?.allowed().0.unique_id.clone();
-        let Bounds { duration, policies, tags, source_identity, provider } = bounds;
+        let Bounds { duration, policies, managed, tags, source_identity, provider } = bounds;
         let tagged = (!tags.is_empty()).then_some(Op::TagSession);
         let also: Vec<Op> =
             tagged.into_iter().chain(source_identity.is_some().then_some(Op::SetSourceIdentity)).collect();
         for op in &also {
             self.gate.check::<Role>(ctx, *op, std::slice::from_ref(&address)).await?;
         }
+        let policies = self.with_managed(address.role.account, policies, &managed).await?;
         let session = Session {
             id: self.clock.uid(),
             name: Some(address.session_name.clone()),

@@ -5,6 +5,7 @@
 
 use super::context::{CONTEXT_KEYS, context};
 use super::documents::Documents;
+use super::limits::Limits;
 use super::resource::{Object, Target, unidentified};
 use super::{bounds, grants};
 use crate::authz::context::Context;
@@ -17,7 +18,6 @@ use crate::ctx::{Caller, Ctx, Principal, replication_role};
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Arn, PrincipalKind, Uid};
 use crate::ops::{Class, Kind as On, Op};
-use crate::store::directory::Policy;
 use crate::store::registries::StoredPolicy;
 use crate::store::sessions::Standing;
 use crate::store::{Tx, repositories::RepositoryRow};
@@ -25,7 +25,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-type Named = (String, Arc<Document>);
+/// A policy under its name.
+pub(super) type Named = (String, Arc<Document>);
 
 /// A decision, in words and as a permit.
 pub struct Ruling {
@@ -77,6 +78,7 @@ pub(super) struct Judge {
     identity: Vec<Named>,
     session: Option<Vec<Named>>,
     resource: Vec<Named>,
+    limits: Limits,
     context: Context,
     repository: Option<RepositoryRow>,
     wants_tags: bool,
@@ -96,15 +98,22 @@ impl Judge {
             identity: Vec::new(),
             session: None,
             resource: Vec::new(),
+            limits: Limits::default(),
             context: Context::new(),
             repository: None,
             wants_tags: false,
         };
+        // Whose account's principals the organization bounds, where it bounds at all; not those of its own services.
+        let mut bound = None;
         match &ctx.caller {
-            Caller::Anonymous => {}
-            Caller::Principal(principal) => judge.load_principal(documents, tx, ctx, principal, known).await?,
+            Caller::Anonymous => bound = Some(None),
+            Caller::Principal(principal) => {
+                let controlled = judge.load_principal(documents, tx, ctx, principal, known).await?;
+                bound = controlled.then_some(Some(principal.name.account));
+            }
             Caller::WebIdentity(identity) => {
                 judge.caller = Who::WebIdentity { provider: identity.provider().to_string() };
+                bound = Some(Some(identity.account));
             }
             Caller::Replication { account, .. } => judge.load_service(
                 documents,
@@ -119,6 +128,9 @@ impl Judge {
                 }
             }
         }
+        if let Some(account) = bound {
+            judge.limits.load_control(documents, tx, account, target.account).await?;
+        }
         judge.load_resource(documents, tx, ctx, target).await?;
         judge.load_replica(documents, tx, ctx, target).await?;
         if judge.documents().any(|document| document.reads_context()) {
@@ -131,6 +143,7 @@ impl Judge {
         Ok(judge)
     }
 
+    /// Loads what the caller has; whether the organization has control policies.
     async fn load_principal(
         &mut self,
         documents: &Documents,
@@ -138,9 +151,14 @@ impl Judge {
         ctx: &Ctx,
         principal: &Principal,
         known: Option<Standing>,
-    ) -> Result<()> {
-        for policy in alive(tx, principal, ctx.now, known).await? {
+    ) -> Result<bool> {
+        let standing = alive(tx, principal, ctx.now, known).await?;
+        for policy in standing.policies {
             self.identity.push((policy.name, documents.parse(Kind::Identity, &policy.document)?));
+        }
+        if standing.attached {
+            let attached = tx.attached(principal.name.account, &standing.unique_id).await?;
+            self.identity.extend(self.limits.take_boundary(documents, attached)?);
         }
         let session = principal.session.as_ref();
         if let Some(policies) = session.and_then(|session| session.policies.as_ref()) {
@@ -168,7 +186,7 @@ impl Judge {
                 Who::Role { account, session_arn: principal.arn().to_string(), role_arn: arn, unique_id }
             }
         };
-        Ok(())
+        Ok(standing.controlled)
     }
 
     fn load_service(&mut self, documents: &Documents, role: &Arn, account: AccountId, policy: &str) -> Result<()> {
@@ -243,7 +261,8 @@ impl Judge {
 
     fn documents(&self) -> impl Iterator<Item = &Arc<Document>> {
         let session = self.session.iter().flatten();
-        self.identity.iter().chain(session).chain(&self.resource).map(|(_, document)| document)
+        let given = self.identity.iter().chain(session).chain(&self.resource).map(|(_, document)| document);
+        given.chain(self.limits.documents())
     }
 
     /// Decides for a part of the repository the judge was loaded for; reads its tags if a policy asks for them. What is
@@ -285,19 +304,21 @@ impl Judge {
         };
         let (identity, resource) = (attach(&self.identity), attach(&self.resource));
         let session = self.session.as_deref().map(attach);
-        let policies =
-            Policies { identity: &identity, resource: &resource, session: session.as_deref(), ..Policies::default() };
+        let (scp, rcp) = (attach_levels(&self.limits.scp), attach_levels(&self.limits.rcp));
+        let boundary = self.limits.boundary.as_ref().map(|(id, document)| Attached { id, document });
+        let session = session.as_deref();
+        let policies = Policies { identity: &identity, boundary, session, scp: &scp, rcp: &rcp, resource: &resource };
         let decision = self.evaluate(&request, &policies);
         if decision.is_allowed() && !in_words {
             let (outcome, kind, permit) = (decision.outcome(), decision.kind(), Allowed::grant((), &decision));
             return Ok(Ruling { outcome, sentence: String::new(), detail: String::new(), kind, permit });
         }
         // To another account's caller a refusal reads the same whether the resource is missing, forbidden or denied:
-        // its sentence is made as if there were no policy on the resource.
+        // its sentence is made as if there were no policy on the resource, nor one on its account.
         let told = if decision.is_allowed() || request.caller.account() == Some(account) {
             decision
         } else {
-            eval::evaluate(&request, &Policies { resource: &[], ..policies })
+            eval::evaluate(&request, &Policies { resource: &[], rcp: &[], ..policies })
         };
         let mut detail = explain::detail(&decision);
         // What the caller's own policies lack is its account's to know.
@@ -328,7 +349,8 @@ impl Judge {
             return decision;
         }
         let anybody = Request { caller: eval::Caller::Anonymous, ..*request };
-        let open = eval::evaluate(&anybody, &Policies { resource: policies.resource, ..Policies::default() });
+        let open = Policies { resource: policies.resource, rcp: policies.rcp, ..Policies::default() };
+        let open = eval::evaluate(&anybody, &open);
         if open.is_allowed() { open } else { decision }
     }
 
@@ -371,6 +393,10 @@ fn attach(named: &[Named]) -> Vec<Attached<'_>> {
     named.iter().map(|(id, document)| Attached { id, document }).collect()
 }
 
+fn attach_levels(levels: &[Vec<Named>]) -> Vec<Vec<Attached<'_>>> {
+    levels.iter().map(|level| attach(level)).collect()
+}
+
 /// How many tags of a repository stand for "any tag" when a policy limits listing by tag.
 const TAGS_CONSIDERED: u32 = 10_000;
 
@@ -380,8 +406,8 @@ fn is_beyond_federated(action: &str) -> bool {
     action.starts_with("iam:") || action.starts_with("sts:") && action != "sts:GetCallerIdentity"
 }
 
-/// The policies of a principal; refuses a session that ended, a principal that is gone, and a token that was cut off.
-async fn alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp, known: Option<Standing>) -> Result<Vec<Policy>> {
+/// A principal as it stands; refuses a session that ended, a principal that is gone, and a token that was cut off.
+async fn alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp, known: Option<Standing>) -> Result<Standing> {
     let session = principal.session.as_ref();
     let standing = match known {
         Some(known) => Some(known),
@@ -392,7 +418,7 @@ async fn alive(tx: &mut Tx<'_>, principal: &Principal, now: Timestamp, known: Op
         let text = "Your authorization token has expired. Reauthenticate and try again.";
         return Err(Error::new(Reason::CredentialsExpired, text));
     }
-    if standing.revoked { Err(invalid_token()) } else { Ok(standing.policies) }
+    if standing.revoked { Err(invalid_token()) } else { Ok(standing) }
 }
 
 /// Whether a grant gives the caller's session nothing any more: sessions of its age were cut off from it.

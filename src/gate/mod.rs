@@ -13,6 +13,7 @@ mod context;
 mod documents;
 mod grants;
 mod judge;
+mod limits;
 mod resource;
 
 use crate::authz::eval::Outcome;

@@ -28,7 +28,9 @@ pub use media_type::MediaType;
 pub use mutability::{TagFilter, TagMutability};
 pub use network::Network;
 pub use page::{PageSize, PageToken};
-pub use principal::{FederatedName, PrincipalKind, PrincipalName, RoleArn, RoleName, SessionName, UserName};
+pub use principal::{
+    FederatedName, PolicyName, PolicyRef, PrincipalKind, PrincipalName, RoleArn, RoleName, SessionName, UserName,
+};
 pub use profile::Profile;
 pub use protected::Protected;
 pub use region::Region;

@@ -56,6 +56,41 @@ iam_name!(
     FederatedName, "federated user name", 2, 32
 );
 
+iam_name!(
+    /// The name of a managed policy inside an account, or of a policy of the organization.
+    ///
+    /// SPEC: IAM `CreatePolicy`, `PolicyName`.
+    PolicyName, "policy name", 1, 128
+);
+
+/// A managed policy of an account.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct PolicyRef {
+    /// The account.
+    pub account: AccountId,
+    /// The name, without a path.
+    pub name: PolicyName,
+}
+
+impl PolicyRef {
+    /// Reads `arn:aws:iam::<account>:policy/<name>`.
+    ///
+    /// # Errors
+    /// When the ARN names anything else; the policies of AWS itself (`arn:aws:iam::aws:policy/…`) do not exist here.
+    pub fn from_arn(arn: &Arn) -> Result<Self, Error> {
+        let bad = || Error::new("policy ARN", arn.as_str(), "arn:aws:iam::<12 digits>:policy/<name>");
+        let account = arn.account().filter(|_| arn.service() == "iam").ok_or_else(bad)?;
+        let name = arn.resource().strip_prefix("policy/").ok_or_else(bad)?;
+        Ok(Self { account, name: PolicyName::parse(name)? })
+    }
+
+    /// `arn:aws:iam::<account>:policy/<name>`.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::new("iam", "", Some(self.account), &format!("policy/{}", self.name))
+    }
+}
+
 /// Which kind of long-lived principal a name denotes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum PrincipalKind {
@@ -104,10 +139,16 @@ impl PrincipalName {
         Ok(Self { account, kind, name })
     }
 
+    /// `<kind>/<name>`, by which the principals of an account are listed.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.kind.as_str(), self.name)
+    }
+
     /// `arn:aws:iam::<account>:<kind>/<name>`.
     #[must_use]
     pub fn arn(&self) -> Arn {
-        Arn::new("iam", "", Some(self.account), &format!("{}/{}", self.kind.as_str(), self.name))
+        Arn::new("iam", "", Some(self.account), &self.key())
     }
 }
 

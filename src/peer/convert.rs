@@ -4,10 +4,12 @@ use crate::clock::Timestamp;
 use crate::domain::follow::Entry;
 use crate::domain::replication::{ImageChange, NeededBlob, SentManifest};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Digest, Issuer, Region, RepositoryName, Tag, Uid};
+use crate::names::{AccountId, Digest, Issuer, PolicyName, PolicyRef, Region, RepositoryName, Tag, Uid};
 use crate::pb::replication as pb;
 use crate::secret::Secret;
+use crate::store::control_policies::{ControlPolicyKey, ControlPolicyRow, ControlTarget, Controlled};
 use crate::store::directory::{Account, Organization, Policy, PrincipalRow, principal_name};
+use crate::store::managed_policies::{Attachment, ManagedPolicyRow, Purpose};
 use crate::store::oidc_providers::OidcProviderRow;
 use crate::store::sessions::{Cut, Revocation};
 use bytes::Bytes;
@@ -86,7 +88,7 @@ impl From<Entry> for pb::DirectoryEntry {
                 display_name: account.display_name,
                 created_at: account.created_at.micros(),
             }),
-            Entry::Principal(row, policies) => Sent::Principal(principal(row, policies)),
+            Entry::Principal(row, policies, attachments) => Sent::Principal(principal(row, policies, attachments)),
             Entry::AccessKey(id, unique_id, secret, created_at) => Sent::AccessKey(pb::AccessKeyEntry {
                 id,
                 unique_id,
@@ -112,13 +114,29 @@ impl From<Entry> for pb::DirectoryEntry {
                 ca_pem: row.ca_pem.unwrap_or_default(),
                 created_at: row.created_at.micros(),
             }),
+            Entry::ManagedPolicy(row) => Sent::ManagedPolicy(pb::ManagedPolicyEntry {
+                account: row.policy.account.to_string(),
+                name: row.policy.name.to_string(),
+                document: row.document,
+                created_at: row.created_at.micros(),
+                updated_at: row.updated_at.micros(),
+            }),
+            Entry::ControlPolicy(row) => Sent::ControlPolicy(pb::ControlPolicyEntry {
+                target: row.key.target.as_str().to_owned(),
+                kind: row.key.controlled.as_str().to_owned(),
+                name: row.key.name.to_string(),
+                document: row.document,
+                created_at: row.created_at.micros(),
+            }),
             Entry::Removed(kind, subject) => Sent::Removed(pb::RemovedEntry { kind, subject }),
         };
         Self { entry: Some(sent) }
     }
 }
 
-fn principal(row: PrincipalRow, policies: Vec<Policy>) -> pb::PrincipalEntry {
+fn principal(row: PrincipalRow, policies: Vec<Policy>, attachments: Vec<Attachment>) -> pb::PrincipalEntry {
+    let attachment =
+        |it: Attachment| pb::AttachmentEntry { purpose: it.purpose.as_str().to_owned(), policy: it.policy.to_string() };
     let policies = policies.into_iter().map(|Policy { name, document }| pb::PolicyEntry { name, document });
     pb::PrincipalEntry {
         account: row.name.account.to_string(),
@@ -130,6 +148,7 @@ fn principal(row: PrincipalRow, policies: Vec<Policy>) -> pb::PrincipalEntry {
         max_session_secs: row.max_session_secs,
         created_at: row.created_at.micros(),
         policies: policies.collect(),
+        attachments: attachments.into_iter().map(attachment).collect(),
     }
 }
 
@@ -174,6 +193,22 @@ impl TryFrom<pb::DirectoryEntry> for Entry {
                 ca_pem: Some(sent.ca_pem).filter(|pem| !pem.is_empty()),
                 created_at: Timestamp::from_micros(sent.created_at),
             }),
+            Sent::ManagedPolicy(sent) => Self::ManagedPolicy(ManagedPolicyRow {
+                policy: PolicyRef { account: AccountId::parse(&sent.account)?, name: PolicyName::parse(&sent.name)? },
+                document: sent.document,
+                created_at: Timestamp::from_micros(sent.created_at),
+                updated_at: Timestamp::from_micros(sent.updated_at),
+            }),
+            Sent::ControlPolicy(sent) => Self::ControlPolicy(ControlPolicyRow {
+                key: ControlPolicyKey {
+                    target: ControlTarget::from_word(&sent.target).ok_or_else(|| unreadable("an unknown target"))?,
+                    controlled: Controlled::from_word(&sent.kind)
+                        .ok_or_else(|| unreadable("a control policy of an unknown kind"))?,
+                    name: PolicyName::parse(&sent.name)?,
+                },
+                document: sent.document,
+                created_at: Timestamp::from_micros(sent.created_at),
+            }),
             Sent::Removed(sent) => Self::Removed(sent.kind, sent.subject),
         })
     }
@@ -189,7 +224,13 @@ fn read_principal(sent: pb::PrincipalEntry) -> Result<Entry> {
         max_session_secs: sent.max_session_secs,
         created_at: Timestamp::from_micros(sent.created_at),
     };
-    Ok(Entry::Principal(row, policies.collect()))
+    let attachment = |sent: pb::AttachmentEntry| {
+        let purpose =
+            Purpose::from_word(&sent.purpose).ok_or_else(|| unreadable("an attachment of an unknown purpose"))?;
+        Ok(Attachment { purpose, policy: PolicyName::parse(&sent.policy)? })
+    };
+    let attachments = sent.attachments.into_iter().map(attachment).collect::<Result<_>>()?;
+    Ok(Entry::Principal(row, policies.collect(), attachments))
 }
 
 fn uid_bytes(uid: Uid) -> Bytes {

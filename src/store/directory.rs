@@ -214,6 +214,7 @@ impl Tx<'_> {
     pub(crate) async fn principal_delete(&mut self, unique_id: &str) -> Result<(), Error> {
         self.execute("DELETE FROM access_keys WHERE unique_id = $1", args![unique_id]).await?;
         self.execute("DELETE FROM principal_policies WHERE unique_id = $1", args![unique_id]).await?;
+        self.execute("DELETE FROM attachments WHERE unique_id = $1", args![unique_id]).await?;
         self.execute("DELETE FROM principals WHERE unique_id = $1", args![unique_id]).await?;
         Ok(())
     }

@@ -16,6 +16,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_locks.sql"),
     include_str!("migrations/0003_storage.sql"),
     include_str!("migrations/0004_oidc.sql"),
+    include_str!("migrations/0005_managed_policies.sql"),
 ];
 
 /// Brings the database to the newest version.

@@ -10,6 +10,7 @@ pub mod claims;
 pub mod collections;
 #[cfg(test)]
 mod conformance;
+pub mod control_policies;
 mod counters;
 mod dialect;
 pub mod directory;
@@ -20,6 +21,7 @@ pub mod images;
 mod keyring;
 mod leases;
 pub mod locks;
+pub mod managed_policies;
 mod migrate;
 mod nodes;
 pub mod oidc_providers;

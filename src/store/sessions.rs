@@ -80,6 +80,10 @@ pub struct Standing {
     pub revoked: bool,
     /// Its policies.
     pub policies: Vec<Policy>,
+    /// Whether managed policies are attached to it.
+    pub attached: bool,
+    /// Whether the organization has control policies, be it elsewhere.
+    pub controlled: bool,
 }
 
 impl Tx<'_> {
@@ -193,7 +197,9 @@ impl Tx<'_> {
         let rows = self
             .all(
                 "SELECT p.unique_id, (SELECT count(*) FROM revocations r WHERE (r.subject = $4 AND r.kind = 'session') \
-                 OR (r.subject = p.unique_id AND r.kind = 'principal' AND r.before_at > $5)), q.name, q.document \
+                 OR (r.subject = p.unique_id AND r.kind = 'principal' AND r.before_at > $5)), q.name, q.document, \
+                 (SELECT count(*) FROM attachments a WHERE a.unique_id = p.unique_id), \
+                 (SELECT count(*) FROM control_policies) \
                  FROM principals p LEFT JOIN principal_policies q ON q.unique_id = p.unique_id \
                  WHERE p.account = $1 AND p.kind = $2 AND p.name = $3 ORDER BY q.name",
                 args![name.account, name.kind, &*name.name, subject, issued_at],
@@ -201,13 +207,14 @@ impl Tx<'_> {
             .await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let (unique_id, revoked) = (first.get(0)?, first.get::<u64>(1)? > 0);
+        let (attached, controlled) = (first.get::<u64>(4)? > 0, first.get::<u64>(5)? > 0);
         let mut policies = Vec::with_capacity(rows.len());
         for row in &rows {
             if let Some(name) = row.get(2)? {
                 policies.push(Policy { name, document: row.get(3)? });
             }
         }
-        Ok(Some(Standing { unique_id, revoked, policies }))
+        Ok(Some(Standing { unique_id, revoked, policies, attached, controlled }))
     }
 
     /// Forgets sessions and revocations that can no longer matter.

@@ -230,6 +230,7 @@ async fn a_pod_takes_the_role_of_its_service_account() {
         web_identity_token: token,
         duration: None,
         policies: Vec::new(),
+        policy_arns: Vec::new(),
     };
     let given = trust.assume_role_with_web_identity(request(pod("shop", "web"))).await.unwrap().into_inner();
     assert_eq!((given.subject.as_str(), given.issuer), ("system:serviceaccount:shop:web", issuer.url.clone()));

@@ -432,7 +432,7 @@ async fn a_federated_user_has_what_its_maker_and_its_policy_both_allow_and_never
     let ctx = region.caller(maker.clone()).await;
     let make = async |policies: Vec<String>, tags: Vec<SessionTag>| {
         let name = FederatedName::parse("carol").unwrap();
-        let request = GetFederationToken { name, policies, duration: None, tags };
+        let request = GetFederationToken { name, policies, managed: Vec::new(), duration: None, tags };
         region.app().federation_token(&now(&region, &ctx), request).await
     };
     let image = format!("/v2/{dev}/app/manifests/v1");
@@ -457,6 +457,7 @@ async fn a_federated_user_has_what_its_maker_and_its_policy_both_allow_and_never
         GetFederationToken {
             name: FederatedName::parse("eve").unwrap(),
             policies: vec![],
+            managed: vec![],
             duration: None,
             tags: vec![],
         },

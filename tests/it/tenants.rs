@@ -68,6 +68,7 @@ pub fn asking(role: &PrincipalName) -> AssumeRole {
         session_name: SessionName::parse("night").unwrap(),
         duration: None,
         policies: Vec::new(),
+        managed: Vec::new(),
         external_id: None,
         tags: Vec::new(),
         source_identity: None,

@@ -61,6 +61,7 @@ fn ecr(error: &Error) -> (StatusCode, &'static str) {
         | Reason::TooLarge
         | Reason::RangeInvalid
         | Reason::Locked
+        | Reason::InUse
         | Reason::TagConflict
         | Reason::EtagMismatch
         | Reason::NotHomeRegion
@@ -126,6 +127,7 @@ fn sts(error: &Error) -> (StatusCode, &'static str) {
         | Reason::RangeInvalid
         | Reason::TagImmutable
         | Reason::Locked
+        | Reason::InUse
         | Reason::TagConflict
         | Reason::EtagMismatch
         | Reason::NotHomeRegion

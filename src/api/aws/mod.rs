@@ -142,6 +142,12 @@ impl Parameters {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// How many parameters are sent of a list; an empty one is sent as its name alone.
+    fn members(&self, list: &str) -> usize {
+        let of = |name: &str| name.strip_prefix(list).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.0.iter().filter(|(name, value)| of(name) && !(name == list && value.is_empty())).count()
+    }
+
     /// Refuses what is asked for in vain: a parameter that is left out in silence could have taken rights away.
     fn only(&self, known: &[&str]) -> Result<()> {
         let known = |name: &str| {

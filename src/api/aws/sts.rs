@@ -6,7 +6,7 @@ use crate::domain::federated_users::GetFederationToken;
 use crate::domain::federation::{AssumeRoleWithWebIdentity, Federated};
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Reason, Result};
-use crate::names::{Arn, FederatedName, PrincipalName, SessionName, SessionTag};
+use crate::names::{Arn, FederatedName, PolicyRef, PrincipalName, SessionName, SessionTag};
 use crate::ops::Op;
 use crate::secret::Secret;
 use std::time::Duration;
@@ -79,6 +79,7 @@ async fn assume_role(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec
         "RoleArn",
         "RoleSessionName",
         "Policy",
+        "PolicyArns",
         "DurationSeconds",
         "ExternalId",
         "Tags",
@@ -92,17 +93,19 @@ async fn assume_role(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec
         session_name: SessionName::parse(required(parameters, "RoleSessionName")?)?,
         duration: duration(parameters)?,
         policies: parameters.text("Policy").map(ToOwned::to_owned).into_iter().collect(),
+        managed: policy_arns(parameters)?,
         external_id,
         tags: tags(parameters)?,
         source_identity: parameters.text("SourceIdentity").map(SessionName::parse).transpose()?,
     };
-    let packed = !request.policies.is_empty() || !request.tags.is_empty();
+    let packed = !request.policies.is_empty() || !request.managed.is_empty() || !request.tags.is_empty();
     let issued = asking.app.assume_role(&asking.ctx, request).await?;
     Ok(assumed(&issued, packed))
 }
 
 async fn assume_role_with_web_identity(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
-    parameters.only(&["RoleArn", "RoleSessionName", "WebIdentityToken", "Policy", "DurationSeconds"])?;
+    let known = ["RoleArn", "RoleSessionName", "WebIdentityToken", "Policy", "PolicyArns", "DurationSeconds"];
+    parameters.only(&known)?;
     let role = Arn::parse(required(parameters, "RoleArn")?)?;
     let request = AssumeRoleWithWebIdentity {
         role: PrincipalName::from_arn(&role)?,
@@ -110,8 +113,9 @@ async fn assume_role_with_web_identity(asking: &Asking<'_>, parameters: &Paramet
         token: Secret::new(required(parameters, "WebIdentityToken")?.to_owned()),
         duration: duration(parameters)?,
         policies: parameters.text("Policy").map(ToOwned::to_owned).into_iter().collect(),
+        managed: policy_arns(parameters)?,
     };
-    let policies = !request.policies.is_empty();
+    let policies = !request.policies.is_empty() || !request.managed.is_empty();
     let Federated { issued, identity } = asking.app.assume_role_with_web_identity(&asking.ctx, request).await?;
     let tags = issued.principal.session.as_ref().is_some_and(|session| !session.tags.is_empty());
     let mut result = assumed(&issued, policies || tags);
@@ -137,14 +141,15 @@ fn assumed(issued: &Issued, packed: bool) -> Vec<Tree> {
 }
 
 async fn federation_token(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
-    parameters.only(&["Name", "Policy", "DurationSeconds", "Tags"])?;
+    parameters.only(&["Name", "Policy", "PolicyArns", "DurationSeconds", "Tags"])?;
     let request = GetFederationToken {
         name: FederatedName::parse(required(parameters, "Name")?)?,
         policies: parameters.text("Policy").map(ToOwned::to_owned).into_iter().collect(),
+        managed: policy_arns(parameters)?,
         duration: duration(parameters)?,
         tags: tags(parameters)?,
     };
-    let packed = !request.policies.is_empty() || !request.tags.is_empty();
+    let packed = !request.policies.is_empty() || !request.managed.is_empty() || !request.tags.is_empty();
     let issued = asking.app.federation_token(&asking.ctx, request).await?;
     let user = vec![
         Tree::Text("FederatedUserId", issued.principal.user_id()),
@@ -203,6 +208,16 @@ fn required<'a>(parameters: &'a Parameters, name: &'static str) -> Result<&'a st
     })
 }
 
+/// `PolicyArns.member.N.arn`.
+fn policy_arns(parameters: &Parameters) -> Result<Vec<PolicyRef>> {
+    let arns: Vec<&str> =
+        (1..=TAGS_READ).map_while(|at| parameters.text(&format!("PolicyArns.member.{at}.arn"))).collect();
+    if parameters.members("PolicyArns") != arns.len() {
+        return Err(Error::invalid("PolicyArns", "PolicyArns.member.N.arn from 1 on"));
+    }
+    arns.into_iter().map(|arn| Ok(PolicyRef::from_arn(&Arn::parse(arn)?)?)).collect()
+}
+
 /// `Tags.member.N.Key` and `.Value`, with the keys of `TransitiveTagKeys.member.N`.
 fn tags(parameters: &Parameters) -> Result<Vec<SessionTag>> {
     let numbered = |list: &str, at: usize, field: &str| parameters.text(&format!("{list}.member.{at}{field}"));
@@ -211,8 +226,7 @@ fn tags(parameters: &Parameters) -> Result<Vec<SessionTag>> {
         .map_while(|at| Some((numbered("Tags", at, ".Key")?, numbered("Tags", at, ".Value").unwrap_or_default())))
         .collect();
     let read = passed.len() * 2 + transitive.len();
-    let sent = |(name, _): &&(String, String)| name.starts_with("Tags.") || name.starts_with("TransitiveTagKeys.");
-    if parameters.0.iter().filter(sent).count() != read {
+    if parameters.members("Tags") + parameters.members("TransitiveTagKeys") != read {
         return Err(Error::invalid(
             "Tags",
             "Tags.member.N.Key, Tags.member.N.Value and TransitiveTagKeys.member.N from 1 on",

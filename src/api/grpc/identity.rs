@@ -4,15 +4,20 @@ use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
 use crate::domain::directory::{DEFAULT_SESSION_SECS, NewAccessKey};
-use crate::error::Result;
-use crate::names::{AccountId, Issuer, RoleName, UserName};
+use crate::error::{Error, Result};
+use crate::names::{AccountId, Issuer, PolicyName, PolicyRef, PrincipalName, RoleName, UserName};
 use crate::ops::Op;
 use crate::pb::identity as pb;
 use crate::pb::identity::identity_service_server::IdentityService;
+use crate::store::control_policies::{ControlPolicyKey, ControlPolicyRow, ControlTarget, Controlled};
 use crate::store::directory::{Account, PrincipalRow};
+use crate::store::managed_policies::{Attachment, ManagedPolicyRow, Purpose};
 use crate::store::oidc_providers::OidcProviderRow;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
+
+/// The target of a control policy that is all accounts.
+const ORGANIZATION: &str = "organization";
 
 #[tonic::async_trait]
 impl IdentityService for Services {
@@ -146,9 +151,9 @@ impl IdentityService for Services {
             let (size, token) = names::page(message.page_size, &message.page_token)?;
             let after = token.as_ref().map_or("", |token| token.key());
             let rows = self.app.list_principals(&ctx, owner, after, size).await?;
-            let key = |row: &PrincipalRow| format!("{}/{}", row.name.kind.as_str(), row.name.name);
-            let next_page_token = names::next_page(&rows, size, key);
-            Ok(pb::ListPrincipalsResponse { principals: rows.into_iter().map(principal).collect(), next_page_token })
+            let next_page_token = names::next_page(&rows, size, |(row, _)| row.name.key());
+            let principals = rows.into_iter().map(|(row, attachments)| principal(row, &attachments)).collect();
+            Ok(pb::ListPrincipalsResponse { principals, next_page_token })
         })
         .await
     }
@@ -157,13 +162,167 @@ impl IdentityService for Services {
         &self,
         request: Request<pb::PutPrincipalPolicyRequest>,
     ) -> Result<Response<pb::PutPrincipalPolicyResponse>, Status> {
-        self.known(Op::PutPrincipalPolicy, request, async |ctx, message: pb::PutPrincipalPolicyRequest| {
+        let op = by_kind(&request.get_ref().parent, Op::PutUserPolicy, Op::PutRolePolicy);
+        self.known(op, request, async |ctx, message: pb::PutPrincipalPolicyRequest| {
             let name = names::principal(&message.parent).of("parent")?;
             UserName::parse(&message.policy_id).of("policy_id")?;
             let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
             let put = self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await;
             let warnings = put.document("document")?;
             Ok(pb::PutPrincipalPolicyResponse { warnings })
+        })
+        .await
+    }
+
+    async fn create_policy(
+        &self,
+        request: Request<pb::CreatePolicyRequest>,
+    ) -> Result<Response<pb::CreatePolicyResponse>, Status> {
+        self.known(Op::CreatePolicy, request, async |ctx, message: pb::CreatePolicyRequest| {
+            let account = names::account(&message.parent).of("parent")?;
+            let policy = PolicyRef { account, name: PolicyName::parse(&message.policy_id).of("policy_id")? };
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let written = self.app.create_policy(&ctx, policy, &message.document).await.document("document")?;
+            Ok(pb::CreatePolicyResponse { policy: Some(managed_policy(written.0)), warnings: written.1 })
+        })
+        .await
+    }
+
+    async fn update_policy(
+        &self,
+        request: Request<pb::UpdatePolicyRequest>,
+    ) -> Result<Response<pb::UpdatePolicyResponse>, Status> {
+        self.known(Op::UpdatePolicy, request, async |ctx, message: pb::UpdatePolicyRequest| {
+            let policy = names::policy(&message.name).of("name")?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let written = self.app.update_policy(&ctx, policy, &message.document).await.document("document")?;
+            Ok(pb::UpdatePolicyResponse { policy: Some(managed_policy(written.0)), warnings: written.1 })
+        })
+        .await
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<pb::ListPoliciesRequest>,
+    ) -> Result<Response<pb::ListPoliciesResponse>, Status> {
+        self.known(Op::ListPolicies, request, async |ctx, message: pb::ListPoliciesRequest| {
+            let owner = names::account(&message.parent).of("parent")?;
+            let (size, token) = names::page(message.page_size, &message.page_token)?;
+            let after = token.as_ref().map_or("", |token| token.key());
+            let rows = self.app.list_policies(&ctx, owner, after, size).await?;
+            let next_page_token = names::next_page(&rows, size, |row| row.policy.name.to_string());
+            let policies = rows.into_iter().map(managed_policy).collect();
+            Ok(pb::ListPoliciesResponse { policies, next_page_token })
+        })
+        .await
+    }
+
+    async fn delete_policy(
+        &self,
+        request: Request<pb::DeletePolicyRequest>,
+    ) -> Result<Response<pb::DeletePolicyResponse>, Status> {
+        self.known(Op::DeletePolicy, request, async |ctx, message: pb::DeletePolicyRequest| {
+            let policy = names::policy(&message.name).of("name")?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_policy(&ctx, policy).await?;
+            Ok(pb::DeletePolicyResponse {})
+        })
+        .await
+    }
+
+    async fn attach_policy(
+        &self,
+        request: Request<pb::AttachPolicyRequest>,
+    ) -> Result<Response<pb::AttachPolicyResponse>, Status> {
+        let op = by_kind(&request.get_ref().name, Op::AttachUserPolicy, Op::AttachRolePolicy);
+        self.known(op, request, async |ctx, message: pb::AttachPolicyRequest| {
+            let (name, policy) = attachment(&message.name, &message.policy)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.attach_policy(&ctx, name, &policy).await?;
+            Ok(pb::AttachPolicyResponse {})
+        })
+        .await
+    }
+
+    async fn detach_policy(
+        &self,
+        request: Request<pb::DetachPolicyRequest>,
+    ) -> Result<Response<pb::DetachPolicyResponse>, Status> {
+        let op = by_kind(&request.get_ref().name, Op::DetachUserPolicy, Op::DetachRolePolicy);
+        self.known(op, request, async |ctx, message: pb::DetachPolicyRequest| {
+            let (name, policy) = attachment(&message.name, &message.policy)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.detach_policy(&ctx, name, &policy).await?;
+            Ok(pb::DetachPolicyResponse {})
+        })
+        .await
+    }
+
+    async fn put_permissions_boundary(
+        &self,
+        request: Request<pb::PutPermissionsBoundaryRequest>,
+    ) -> Result<Response<pb::PutPermissionsBoundaryResponse>, Status> {
+        let op = by_kind(&request.get_ref().name, Op::PutUserBoundary, Op::PutRoleBoundary);
+        self.known(op, request, async |ctx, message: pb::PutPermissionsBoundaryRequest| {
+            let (name, policy) = attachment(&message.name, &message.policy)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.put_boundary(&ctx, name, &policy).await?;
+            Ok(pb::PutPermissionsBoundaryResponse {})
+        })
+        .await
+    }
+
+    async fn delete_permissions_boundary(
+        &self,
+        request: Request<pb::DeletePermissionsBoundaryRequest>,
+    ) -> Result<Response<pb::DeletePermissionsBoundaryResponse>, Status> {
+        let op = by_kind(&request.get_ref().name, Op::DeleteUserBoundary, Op::DeleteRoleBoundary);
+        self.known(op, request, async |ctx, message: pb::DeletePermissionsBoundaryRequest| {
+            let name = names::principal(&message.name).of("name")?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_boundary(&ctx, name).await?;
+            Ok(pb::DeletePermissionsBoundaryResponse {})
+        })
+        .await
+    }
+
+    async fn put_control_policy(
+        &self,
+        request: Request<pb::PutControlPolicyRequest>,
+    ) -> Result<Response<pb::PutControlPolicyResponse>, Status> {
+        self.known(Op::PutControlPolicy, request, async |ctx, message: pb::PutControlPolicyRequest| {
+            let key = control_key(&message.target, message.kind, &message.policy_id)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let put = self.app.put_control_policy(&ctx, key, &message.document).await.document("document")?;
+            Ok(pb::PutControlPolicyResponse { control_policy: Some(control_policy(put.0)), warnings: put.1 })
+        })
+        .await
+    }
+
+    async fn list_control_policies(
+        &self,
+        request: Request<pb::ListControlPoliciesRequest>,
+    ) -> Result<Response<pb::ListControlPoliciesResponse>, Status> {
+        self.known(Op::ListControlPolicies, request, async |ctx, message: pb::ListControlPoliciesRequest| {
+            let (size, token) = names::page(message.page_size, &message.page_token)?;
+            let after = token.as_ref().map_or("", |token| token.key());
+            let rows = self.app.list_control_policies(&ctx, after, size).await?;
+            let next_page_token = names::next_page(&rows, size, |row| row.key.subject());
+            let control_policies = rows.into_iter().map(control_policy).collect();
+            Ok(pb::ListControlPoliciesResponse { control_policies, next_page_token })
+        })
+        .await
+    }
+
+    async fn delete_control_policy(
+        &self,
+        request: Request<pb::DeleteControlPolicyRequest>,
+    ) -> Result<Response<pb::DeleteControlPolicyResponse>, Status> {
+        self.known(Op::DeleteControlPolicy, request, async |ctx, message: pb::DeleteControlPolicyRequest| {
+            let key = control_key(&message.target, message.kind, &message.policy_id)?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_control_policy(&ctx, key).await?;
+            Ok(pb::DeleteControlPolicyResponse {})
         })
         .await
     }
@@ -243,11 +402,14 @@ fn oidc_provider(row: OidcProviderRow) -> pb::OidcProvider {
 
 /// A principal that was made; without the id that nobody has when it was not.
 fn made(row: PrincipalRow, validate_only: bool) -> pb::Principal {
-    let made = principal(row);
+    let made = principal(row, &[]);
     if validate_only { pb::Principal { unique_id: String::new(), ..made } } else { made }
 }
 
-fn principal(row: PrincipalRow) -> pb::Principal {
+fn principal(row: PrincipalRow, attachments: &[Attachment]) -> pb::Principal {
+    let account = row.name.account;
+    let of = |purpose: Purpose| attachments.iter().filter(move |attachment| attachment.purpose == purpose);
+    let mut boundary = of(Purpose::Boundary);
     let longest = Duration::from_secs(u64::try_from(row.max_session_secs).unwrap_or(0));
     pb::Principal {
         name: names::of_principal(&row.name),
@@ -255,6 +417,60 @@ fn principal(row: PrincipalRow) -> pb::Principal {
         unique_id: row.unique_id.to_string(),
         trust_policy: row.trust_policy.unwrap_or_default(),
         max_session_duration: Some(names::duration(longest)),
+        create_time: Some(names::time(row.created_at)),
+        policies: of(Purpose::Permissions).map(|it| names::of_policy(account, &it.policy)).collect(),
+        permissions_boundary: boundary.next().map_or_else(String::new, |it| names::of_policy(account, &it.policy)),
+    }
+}
+
+/// The operation on a principal that a request names.
+fn by_kind(name: &str, user: Op, role: Op) -> Op {
+    if names::is_user(name) { user } else { role }
+}
+
+/// Who and what an attachment is about.
+fn attachment(name: &str, policy: &str) -> Result<(PrincipalName, PolicyRef)> {
+    Ok((names::principal(name).of("name")?, names::policy(policy).of("policy")?))
+}
+
+fn managed_policy(row: ManagedPolicyRow) -> pb::Policy {
+    pb::Policy {
+        name: names::of_policy(row.policy.account, &row.policy.name),
+        arn: row.policy.arn().to_string(),
+        document: row.document,
+        create_time: Some(names::time(row.created_at)),
+        update_time: Some(names::time(row.updated_at)),
+    }
+}
+
+fn control_key(target: &str, kind: i32, name: &str) -> Result<ControlPolicyKey> {
+    let target = match target {
+        ORGANIZATION => ControlTarget::Organization,
+        account => ControlTarget::Account(names::account(account).of("target")?),
+    };
+    let controlled = match pb::control_policy::Kind::try_from(kind) {
+        Ok(pb::control_policy::Kind::Service) => Controlled::Principals,
+        Ok(pb::control_policy::Kind::Resource) => Controlled::Resources,
+        Ok(pb::control_policy::Kind::Unspecified) | Err(_) => {
+            return Err(Error::invalid("kind", "SERVICE or RESOURCE"));
+        }
+    };
+    Ok(ControlPolicyKey { target, controlled, name: PolicyName::parse(name).of("policy_id")? })
+}
+
+fn control_policy(row: ControlPolicyRow) -> pb::ControlPolicy {
+    let kind = match row.key.controlled {
+        Controlled::Principals => pb::control_policy::Kind::Service,
+        Controlled::Resources => pb::control_policy::Kind::Resource,
+    };
+    pb::ControlPolicy {
+        target: match row.key.target {
+            ControlTarget::Organization => ORGANIZATION.to_owned(),
+            ControlTarget::Account(account) => format!("accounts/{account}"),
+        },
+        kind: kind.into(),
+        policy_id: row.key.name.to_string(),
+        document: row.document,
         create_time: Some(names::time(row.created_at)),
     }
 }

@@ -4,8 +4,8 @@ use crate::clock::Timestamp;
 use crate::domain::keyring::UNMADE;
 use crate::error::{Error, Reason, Result};
 use crate::names::{
-    AccountId, Arn, Issuer, PageSize, PageToken, PrincipalKind, PrincipalName, Region, RepositoryName,
-    RepositoryPattern, RepositoryRef, RoleName, Uid, UserName,
+    AccountId, Arn, Issuer, PageSize, PageToken, PolicyName, PolicyRef, PrincipalKind, PrincipalName, Region,
+    RepositoryName, RepositoryPattern, RepositoryRef, RoleName, Uid, UserName,
 };
 
 /// Names the field of the request in what is wrong with it.
@@ -125,7 +125,12 @@ pub(super) fn role(text: &str) -> Result<PrincipalName> {
 
 /// A user's or a role's name.
 pub(super) fn principal(text: &str) -> Result<PrincipalName> {
-    if text.contains("/users/") { user(text) } else { role(text) }
+    if is_user(text) { user(text) } else { role(text) }
+}
+
+/// Whether a name that is a user's or a role's is a user's.
+pub(super) fn is_user(text: &str) -> bool {
+    text.contains("/users/")
 }
 
 /// `accounts/<id>/users/<name>/accessKeys/<id>`.
@@ -133,6 +138,17 @@ pub(super) fn access_key(text: &str) -> Result<(PrincipalName, &str)> {
     let form = "accounts/<12 digits>/users/<name>/accessKeys/<id>";
     let (owner, id) = text.rsplit_once("/accessKeys/").ok_or_else(|| wanted(text, form))?;
     Ok((user(owner)?, id))
+}
+
+/// `accounts/<id>/policies/<name>`.
+pub(super) fn policy(text: &str) -> Result<PolicyRef> {
+    let (account, name) = below(text, "policies", "accounts/<12 digits>/policies/<name>")?;
+    Ok(PolicyRef { account, name: PolicyName::parse(name)? })
+}
+
+/// How a managed policy is named in answers.
+pub(super) fn of_policy(account: AccountId, name: &PolicyName) -> String {
+    format!("accounts/{account}/policies/{name}")
 }
 
 /// `accounts/<id>/oidcProviders/<issuer without https://>`.

@@ -63,6 +63,7 @@ pub fn code(reason: Reason) -> Code {
         Reason::RepositoryNotEmpty
         | Reason::TagImmutable
         | Reason::Locked
+        | Reason::InUse
         | Reason::TagConflict
         | Reason::NotHomeRegion
         | Reason::WrongRegion

@@ -9,7 +9,7 @@ use crate::domain::federation::{AssumeRoleWithWebIdentity, Federated};
 use crate::domain::revocations::Of;
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Result};
-use crate::names::{AccountId, Arn, Network, PrincipalName, SessionName, SessionTag, TagPattern, Uid};
+use crate::names::{AccountId, Arn, Network, PolicyRef, PrincipalName, SessionName, SessionTag, TagPattern, Uid};
 use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
@@ -58,6 +58,7 @@ impl TrustService for Services {
                 token: Secret::new(message.web_identity_token),
                 duration: duration.map(Duration::from_secs),
                 policies: message.policies,
+                managed: managed(&message.policy_arns)?,
             };
             let Federated { issued, identity } =
                 self.app.assume_role_with_web_identity(&ctx, request).await.document("policies")?;
@@ -212,10 +213,15 @@ fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
         session_name: SessionName::parse(&message.session_name).of("session_name")?,
         duration: duration.map(Duration::from_secs),
         policies: message.policies,
+        managed: managed(&message.policy_arns)?,
         external_id: Some(message.external_id).filter(|id| !id.is_empty()),
         tags,
         source_identity,
     })
+}
+
+fn managed(arns: &[String]) -> Result<Vec<PolicyRef>> {
+    arns.iter().map(|arn| PolicyRef::from_arn(&Arn::parse(arn)?)).collect::<Result<_, _>>().of("policy_arns")
 }
 
 fn told(assumed: &Issued) -> pb::AssumeRoleResponse {

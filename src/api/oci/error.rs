@@ -74,7 +74,9 @@ pub fn classify(error: &Error) -> (StatusCode, Code) {
         Reason::InvalidArgument => (S::BAD_REQUEST, malformed(error.metadata.get("field").map(String::as_str))),
         Reason::MalformedPolicy | Reason::PackedPolicyTooLarge => (S::BAD_REQUEST, Code::Unsupported),
         Reason::NotFound | Reason::RepositoryNotFound => (S::NOT_FOUND, Code::NameUnknown),
-        Reason::AlreadyExists | Reason::RepositoryNotEmpty | Reason::Locked => (S::CONFLICT, Code::Denied),
+        Reason::AlreadyExists | Reason::RepositoryNotEmpty | Reason::Locked | Reason::InUse => {
+            (S::CONFLICT, Code::Denied)
+        }
         Reason::ImageNotFound => (S::NOT_FOUND, Code::ManifestUnknown),
         Reason::LayerNotFound => (S::NOT_FOUND, Code::BlobUnknown),
         Reason::ReferenceNotFound => (S::BAD_REQUEST, Code::ManifestBlobUnknown),

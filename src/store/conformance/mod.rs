@@ -6,6 +6,7 @@
 mod changes;
 mod content;
 mod nouns;
+mod policies;
 mod postgres;
 mod sqlite;
 mod storage;
@@ -23,7 +24,8 @@ use tempfile::TempDir;
 pub(super) type Case = (&'static str, for<'s> fn(&'s Store) -> LocalBoxFuture<'s, ()>);
 
 /// Every table of cases.
-const TABLES: &[&[Case]] = &[values::CASES, changes::CASES, nouns::CASES, content::CASES, storage::CASES];
+const TABLES: &[&[Case]] =
+    &[values::CASES, changes::CASES, nouns::CASES, policies::CASES, content::CASES, storage::CASES];
 
 /// Makes a table of cases out of functions `async fn(&Store)`.
 macro_rules! cases {

@@ -195,6 +195,31 @@ fn identity_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
         client_ids: vec!["transship".into()],
         ..Default::default()
     };
+    let named = format!("{parent}/policies/fresh");
+    let managed = pb::CreatePolicyRequest {
+        parent: parent.clone(),
+        policy_id: "fresh".into(),
+        document: allow(&["ecr:*"], "*"),
+        ..Default::default()
+    };
+    let changed =
+        pb::UpdatePolicyRequest { name: named.clone(), document: allow(&["ecr:*"], "*"), ..Default::default() };
+    let role_policy = pb::PutPrincipalPolicyRequest { parent: format!("{parent}/roles/builder"), ..policy.clone() };
+    let attached = attachment_calls(&parent, &named);
+    let control = pb::PutControlPolicyRequest {
+        target: format!("accounts/{}", things.prod),
+        kind: pb::control_policy::Kind::Service.into(),
+        policy_id: "fresh".into(),
+        document: r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"ecr:PutImage","Resource":"*"}}"#
+            .into(),
+        ..Default::default()
+    };
+    let uncontrol = pb::DeleteControlPolicyRequest {
+        target: control.target.clone(),
+        kind: control.kind,
+        policy_id: control.policy_id.clone(),
+        ..Default::default()
+    };
     let providers = pb::ListOidcProvidersRequest { parent: parent.clone(), ..Default::default() };
     let untrusted =
         pb::DeleteOidcProviderRequest { name: format!("{parent}/oidcProviders/issuer.example"), ..Default::default() };
@@ -205,11 +230,28 @@ fn identity_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     let key = pb::CreateAccessKeyRequest { parent: format!("{parent}/users/keyless"), ..Default::default() };
     let lost =
         pb::DeleteAccessKeyRequest { name: format!("{victim}/accessKeys/{}", things.key_id), ..Default::default() };
-    vec![
+    let mut calls = vec![
+        call("identity.v1.IdentityService/CreatePolicy", &managed),
+        call("identity.v1.IdentityService/UpdatePolicy", &changed),
+        call(
+            "identity.v1.IdentityService/ListPolicies",
+            &pb::ListPoliciesRequest { parent: parent.clone(), ..Default::default() },
+        ),
+    ];
+    calls.extend(attached);
+    calls.extend([
+        call(
+            "identity.v1.IdentityService/DeletePolicy",
+            &pb::DeletePolicyRequest { name: named, ..Default::default() },
+        ),
+        call("identity.v1.IdentityService/PutControlPolicy", &control),
+        call("identity.v1.IdentityService/ListControlPolicies", &pb::ListControlPoliciesRequest::default()),
+        call("identity.v1.IdentityService/DeleteControlPolicy", &uncontrol),
         call("identity.v1.IdentityService/CreateAccount", &account),
         call("identity.v1.IdentityService/ListAccounts", &pb::ListAccountsRequest::default()),
         call("identity.v1.IdentityService/CreateUser", &user),
         call("identity.v1.IdentityService/PutPrincipalPolicy", &policy),
+        call("identity.v1.IdentityService/PutPrincipalPolicy", &role_policy),
         call("identity.v1.IdentityService/CreateAccessKey", &key),
         call("identity.v1.IdentityService/DeleteAccessKey", &lost),
         call("identity.v1.IdentityService/DeleteUser", &pb::DeleteUserRequest { name: victim, ..Default::default() }),
@@ -219,7 +261,36 @@ fn identity_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
         call("identity.v1.IdentityService/ListOidcProviders", &providers),
         call("identity.v1.IdentityService/DeleteOidcProvider", &untrusted),
         call("identity.v1.IdentityService/ListPrincipals", &pb::ListPrincipalsRequest { parent, ..Default::default() }),
+    ]);
+    calls
+}
+
+/// What is done with a policy to a user and to a role, each kind of call beside its like.
+fn attachment_calls(parent: &str, policy: &str) -> Vec<GrpcCall> {
+    use identity as pb;
+    let (names, policy) = ([format!("{parent}/users/keyless"), format!("{parent}/roles/builder")], policy.to_owned());
+    let each = |make: &dyn Fn(String) -> GrpcCall| names.clone().map(make);
+    [
+        each(&|name| {
+            let attach = pb::AttachPolicyRequest { name, policy: policy.clone(), ..Default::default() };
+            call("identity.v1.IdentityService/AttachPolicy", &attach)
+        }),
+        each(&|name| {
+            let detach = pb::DetachPolicyRequest { name, policy: policy.clone(), ..Default::default() };
+            call("identity.v1.IdentityService/DetachPolicy", &detach)
+        }),
+        each(&|name| {
+            let bound = pb::PutPermissionsBoundaryRequest { name, policy: policy.clone(), ..Default::default() };
+            call("identity.v1.IdentityService/PutPermissionsBoundary", &bound)
+        }),
+        each(&|name| {
+            let unbound = pb::DeletePermissionsBoundaryRequest { name, ..Default::default() };
+            call("identity.v1.IdentityService/DeletePermissionsBoundary", &unbound)
+        }),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn registry_calls(parent: &str) -> Vec<GrpcCall> {
