@@ -258,6 +258,8 @@ operations! {
     TagFederatedUser "sts:TagSession" Read FederatedUser "0.2";
     /// Ask whose an access key is.
     GetAccessKeyInfo "sts:GetAccessKeyInfo" Read Caller "0.2";
+    /// Read what a refusal was about.
+    DecodeAuthorizationMessage "sts:DecodeAuthorizationMessage" Read Caller "0.2";
     /// Prove an identity and receive a bearer token, over gRPC or at `/token`.
     ExchangeToken "sts:GetCallerIdentity" Read Caller "0.1";
     /// Ask who one is, or whether one is let in.

@@ -53,6 +53,7 @@ pub(super) fn log(ctx: &Ctx, error: &Error) {
     let request = ctx.request_id;
     match error.reason {
         Reason::Internal | Reason::DataLoss => tracing::error!(%request, error = ?error, "a request failed"),
+        Reason::AccessDenied => tracing::debug!(%request, error = ?error, "a request was refused"),
         _ if error.source.is_some() => tracing::warn!(%request, error = ?error, "a request was not served"),
         _ => tracing::debug!(%request, error = ?error, "a request was refused"),
     }

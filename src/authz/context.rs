@@ -64,6 +64,18 @@ impl Context {
         self.values.keys().all(|key| is_among(key, keys))
     }
 
+    /// Its keys, in lower case and in their order, with their values.
+    #[must_use]
+    pub fn listed(&self) -> Vec<(String, Vec<String>)> {
+        let values = |value: &Value| match value {
+            Value::One(text) => vec![text.clone()],
+            Value::Many(texts) => texts.clone(),
+        };
+        let mut all: Vec<_> = self.values.iter().map(|(key, value)| (key.clone(), values(value))).collect();
+        all.sort();
+        all
+    }
+
     /// The value of a key that [`fold`] made.
     pub(super) fn folded(&self, key: &str) -> Option<&Value> {
         self.values.get(key)

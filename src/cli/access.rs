@@ -1,10 +1,10 @@
 //! `transship whoami` and `transship explain`.
 
 use super::Session;
-use super::failure::Result;
-use super::output::Rows;
+use super::failure::{Failure, Result};
+use super::output::{Rows, print_json};
 use crate::pb::sharing::ExplainAccessRequest;
-use crate::pb::trust::GetCallerIdentityRequest;
+use crate::pb::trust::{DecodeAuthorizationMessageRequest, GetCallerIdentityRequest};
 
 /// Says what the server would answer a principal, and why.
 #[derive(clap::Args, Debug)]
@@ -36,6 +36,23 @@ impl Explain {
         let mut rows = Rows::new(&["OUTCOME", "EXPLANATION", "STATEMENT"]);
         rows.push([outcome.into(), answer.explanation.into(), answer.statement.into()]);
         rows.print_one(session.global.output);
+        Ok(())
+    }
+}
+
+/// Says what a refusal was about.
+#[derive(clap::Args, Debug)]
+pub(super) struct DecodeMessage {
+    /// The encoded message of the refusal.
+    message: String,
+}
+
+impl DecodeMessage {
+    pub(super) async fn run(self, session: &Session) -> Result<()> {
+        let request = DecodeAuthorizationMessageRequest { encoded_message: self.message };
+        let answer = session.client.trust().decode_authorization_message(request).await?.into_inner();
+        let decoded = serde_json::from_str(&answer.decoded_message).map_err(|e| Failure::new(e.to_string()))?;
+        print_json(&decoded);
         Ok(())
     }
 }

@@ -62,6 +62,10 @@ impl Failure {
                 eprintln!("  {}: {value}", key.replace('_', " "));
             }
         }
+        // Where the statement is not told, somebody else may be.
+        if let (None, Some(message)) = (self.metadata("statement"), self.metadata("encoded_message")) {
+            eprintln!("  encoded message: {message}");
+        }
         ExitCode::from(self.code)
     }
 }

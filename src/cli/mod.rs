@@ -136,6 +136,8 @@ enum Command {
     Whoami,
     /// Says what the server would answer a principal, and why.
     Explain(access::Explain),
+    /// Says what a refusal was about, by its encoded message.
+    DecodeMessage(access::DecodeMessage),
     /// Prints a registry password for the credentials in the environment; the user name is AWS.
     Token(token::Token),
     /// Stores a registry password where docker and podman look.
@@ -244,6 +246,7 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::Session(command) => command.run(&session).await?,
         Command::Whoami => access::whoami(&session).await?,
         Command::Explain(command) => command.run(&session).await?,
+        Command::DecodeMessage(command) => command.run(&session).await?,
         Command::Token(command) => command.run(&session).await?,
         Command::Login => docker::login(&session).await?,
         Command::Serve(_)

@@ -7,6 +7,7 @@ pub mod access;
 pub mod blobs;
 pub mod bootstrap;
 pub mod control_policies;
+pub mod denials;
 pub mod directory;
 pub mod federated_users;
 pub mod federation;

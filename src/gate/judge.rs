@@ -4,6 +4,7 @@
 //! repository, its registry and its grants, or from the role. Nothing is cached but parsed documents.
 
 use super::context::{CONTEXT_KEYS, context};
+use super::denied::Denied;
 use super::documents::Documents;
 use super::limits::Limits;
 use super::resource::{Object, Target, unidentified};
@@ -504,11 +505,14 @@ fn out_of_scope(ctx: &Ctx, op: Op, resource: &str) -> String {
 
 /// The denial a caller reads: AWS's sentence for everyone, the statement only for the resource's own account.
 pub(super) fn denial(ctx: &Ctx, op: Op, target: &Target, ruling: Ruling) -> Error {
-    let (reason, sentence) = match ruling.outcome {
-        Outcome::Allow => (Reason::ScopeInsufficient, out_of_scope(ctx, op, &target.arn)),
-        Outcome::ExplicitDeny | Outcome::ImplicitDeny => (Reason::AccessDenied, ruling.sentence),
+    let denied = Denied::new(ctx, op, target, &ruling);
+    let error = match ruling.outcome {
+        Outcome::Allow => Error::new(Reason::ScopeInsufficient, out_of_scope(ctx, op, &target.arn)),
+        Outcome::ExplicitDeny | Outcome::ImplicitDeny => {
+            Error::new(Reason::AccessDenied, ruling.sentence).because(denied)
+        }
     };
-    let error = Error::new(reason, sentence)
+    let error = error
         .with("principal", ctx.caller.display())
         .with("action", op.spec().action)
         .with("resource", &target.arn)

@@ -10,6 +10,7 @@
 mod audit;
 mod bounds;
 mod context;
+mod denied;
 mod documents;
 mod grants;
 mod judge;
@@ -27,6 +28,7 @@ use crate::store::sessions::Standing;
 use crate::store::{Apply, Done, Snapshot, Store, Tx, audit::Answer, audit::AuditRow};
 pub use audit::Loss;
 pub use context::CONTEXT_KEYS;
+pub use denied::Denied;
 use documents::Documents;
 use judge::Judge;
 pub use judge::Ruling;

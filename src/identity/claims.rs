@@ -4,15 +4,12 @@
 //! Packing is lossless; the packed form is a protobuf message whose policies and scope are deflated together.
 
 use super::bounds;
+use super::deflated::{deflate, inflate};
 use super::error::Error;
 use crate::clock::Timestamp;
 use crate::ctx::{Bound, Caller, Principal, Scope, Session};
 use crate::names::{AccountId, Arn, PrincipalName, RepositoryName, SessionName, SessionTag, Uid};
-use flate2::Compression;
-use flate2::bufread::DeflateDecoder;
-use flate2::write::DeflateEncoder;
 use prost::Message;
-use std::io::{Read, Write};
 use std::sync::Arc;
 
 /// The largest packed form, in bytes.
@@ -235,19 +232,12 @@ impl Constraints {
         if bytes > CONSTRAINTS_BYTES_MAX {
             return Err(Error::PackedPolicyTooLarge { bytes, limit: CONSTRAINTS_BYTES_MAX });
         }
-        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
-        let written = encoder.write_all(&self.encode_to_vec()).and_then(|()| encoder.finish());
-        Ok(written.expect("writing to a Vec does not fail"))
+        Ok(deflate(&self.encode_to_vec()))
     }
 
     /// Never holds more than [`CONSTRAINTS_BYTES_MAX`] and one byte, whatever the input claims.
     fn inflate(bytes: &[u8]) -> Option<Self> {
-        let mut decoder = DeflateDecoder::new(bytes);
-        let mut plain = Vec::new();
-        let limit = u64::try_from(CONSTRAINTS_BYTES_MAX).ok()?;
-        decoder.by_ref().take(limit + 1).read_to_end(&mut plain).ok()?;
-        let whole = plain.len() <= CONSTRAINTS_BYTES_MAX && decoder.get_ref().is_empty();
-        if whole { Self::decode(plain.as_slice()).ok() } else { None }
+        Self::decode(inflate(bytes, CONSTRAINTS_BYTES_MAX)?.as_slice()).ok()
     }
 }
 

@@ -29,6 +29,15 @@ const SALT_BYTES: usize = 16;
 const HEADER_BYTES: usize = 1 + 4 + SALT_BYTES;
 const TAG_BYTES: usize = 16;
 
+/// What is sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// A token.
+    Token,
+    /// A message that opens nothing.
+    Message,
+}
+
 /// One of an organization's token keys.
 #[derive(Clone, Debug)]
 pub struct TokenKey {
@@ -88,16 +97,21 @@ impl TokenKeys {
         Ok(self.seal_packed(claims.pack()?))
     }
 
-    fn seal_packed(&self, mut sealed: Vec<u8>) -> String {
+    fn seal_packed(&self, packed: Vec<u8>) -> String {
+        format!("{PREFIX}{}", self.seal_for(Purpose::Token, packed))
+    }
+
+    /// Seals bytes under the current key, as base64url.
+    pub(super) fn seal_for(&self, purpose: Purpose, mut sealed: Vec<u8>) -> String {
         let mut header = [VERSION; HEADER_BYTES];
         header[1..5].copy_from_slice(&self.current.id.to_be_bytes());
         header[5..].copy_from_slice(self.clock.uid().bytes());
-        let cipher = self.current.cipher(&header);
+        let cipher = self.current.cipher(purpose, &header);
         cipher
             .seal_in_place_append_tag(zero_nonce(), self.associated(&header), &mut sealed)
             .expect("AES-GCM seals messages of a few KiB");
         sealed.splice(..0, header);
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(sealed))
+        URL_SAFE_NO_PAD.encode(sealed)
     }
 
     /// Opens a token and checks its end.
@@ -154,16 +168,22 @@ impl TokenKeys {
     /// `None` for every reason alike.
     fn read(&self, text: &str) -> Option<(Claims, &TokenKey)> {
         let encoded = text.strip_prefix(PREFIX).filter(|_| text.len() <= TOKEN_BYTES_MAX)?;
+        let (packed, key) = self.unseal_for(Purpose::Token, encoded, PACKED_BYTES_MAX)?;
+        Some((Claims::unpack(&packed)?, key))
+    }
+
+    /// Opens what [`TokenKeys::seal_for`] made of at most so many bytes for the same purpose.
+    pub(super) fn unseal_for(&self, purpose: Purpose, encoded: &str, longest: usize) -> Option<(Vec<u8>, &TokenKey)> {
         let mut bytes = URL_SAFE_NO_PAD.decode(encoded).ok()?;
         let (header, sealed) = bytes.split_first_chunk_mut::<HEADER_BYTES>()?;
-        if header[0] != VERSION || sealed.len() > PACKED_BYTES_MAX + TAG_BYTES {
+        if header[0] != VERSION || sealed.len() > longest + TAG_BYTES {
             return None;
         }
         let id = u32::from_be_bytes(header[1..5].try_into().ok()?);
         let key = std::iter::once(&self.current).chain(&self.older).find(|key| key.id == id)?;
-        let cipher = key.cipher(header);
-        let packed = cipher.open_in_place(zero_nonce(), self.associated(header), sealed).ok()?;
-        Some((Claims::unpack(packed)?, key))
+        let cipher = key.cipher(purpose, header);
+        let opened = cipher.open_in_place(zero_nonce(), self.associated(header), sealed).ok()?;
+        Some((opened.to_vec(), key))
     }
 
     fn associated(&self, header: &[u8; HEADER_BYTES]) -> Aad<Vec<u8>> {
@@ -172,9 +192,13 @@ impl TokenKeys {
 }
 
 impl TokenKey {
-    /// The cipher of one token.
-    fn cipher(&self, header: &[u8; HEADER_BYTES]) -> LessSafeKey {
-        let derived: Secret<[u8; 32]> = derive(&self.secret, &header[5..], &[b"transship/token/v1\0"]);
+    /// The cipher of one token or message.
+    fn cipher(&self, purpose: Purpose, header: &[u8; HEADER_BYTES]) -> LessSafeKey {
+        let info: &[u8] = match purpose {
+            Purpose::Token => b"transship/token/v1\0",
+            Purpose::Message => b"transship/message/v1\0",
+        };
+        let derived: Secret<[u8; 32]> = derive(&self.secret, &header[5..], &[info]);
         let unbound = UnboundKey::new(&AES_256_GCM, derived.expose()).expect("AES-256 keys have 32 bytes");
         LessSafeKey::new(unbound)
     }

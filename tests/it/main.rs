@@ -20,6 +20,7 @@ mod conformance_kms;
 mod control_policies;
 mod cves;
 mod damage;
+mod denials;
 mod dry_runs;
 mod faults;
 mod federation;

@@ -100,6 +100,14 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         surface: "grpc",
+        rows: &["TrustService/DecodeAuthorizationMessage"],
+        columns: &["foreign"],
+        told: "ok",
+        writes: &[],
+        why: "the message is of a refusal that concerns its account too, where its policy allows to ask",
+    },
+    Exception {
+        surface: "grpc",
         rows: &["TransportService/"],
         columns: ALL,
         told: "absent",
@@ -169,6 +177,14 @@ const EXCEPTIONS: &[Exception] = &[
         told: "ok",
         writes: &[],
         why: "whose a key is may be asked by whom a policy allows it, as in AWS; the answer is an account's number",
+    },
+    Exception {
+        surface: "aws",
+        rows: &["sts DecodeAuthorizationMessage"],
+        columns: &["foreign"],
+        told: "ok",
+        writes: &[],
+        why: "the message is of a refusal that concerns its account too, where its policy allows to ask",
     },
     Exception {
         surface: "aws",

@@ -12,6 +12,9 @@ use quick_xml::escape::escape;
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
+/// The code of a message that is none.
+const INVALID_MESSAGE: &str = "InvalidAuthorizationMessageException";
+
 /// How an answer is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Dialect {
@@ -103,6 +106,7 @@ fn sts(error: &Error) -> (StatusCode, &'static str) {
         Reason::CredentialsExpired if code(error) == Some("ExpiredTokenException") => (BAD, "ExpiredTokenException"),
         Reason::CredentialsExpired => (StatusCode::FORBIDDEN, "ExpiredToken"),
         Reason::Unavailable if code(error) == Some("IDPCommunicationError") => (BAD, "IDPCommunicationError"),
+        Reason::InvalidArgument if code(error) == Some(INVALID_MESSAGE) => (BAD, INVALID_MESSAGE),
         Reason::MalformedPolicy => (BAD, "MalformedPolicyDocument"),
         Reason::PackedPolicyTooLarge => (BAD, "PackedPolicyTooLarge"),
         Reason::Throttled => (BAD, "Throttling"),

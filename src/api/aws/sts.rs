@@ -43,6 +43,7 @@ macro_rules! calls {
 calls! {
     AssumeRole => AssumeRole;
     AssumeRoleWithWebIdentity => AssumeRoleWithWebIdentity;
+    DecodeAuthorizationMessage => DecodeAuthorizationMessage;
     GetAccessKeyInfo => GetAccessKeyInfo;
     GetCallerIdentity => GetCallerIdentity;
     GetFederationToken => GetFederationToken;
@@ -55,6 +56,7 @@ impl Call {
         match self {
             Self::AssumeRoleWithWebIdentity => true,
             Self::AssumeRole
+            | Self::DecodeAuthorizationMessage
             | Self::GetAccessKeyInfo
             | Self::GetCallerIdentity
             | Self::GetFederationToken
@@ -66,6 +68,7 @@ impl Call {
         match self {
             Self::AssumeRole => assume_role(asking, parameters).await,
             Self::AssumeRoleWithWebIdentity => assume_role_with_web_identity(asking, parameters).await,
+            Self::DecodeAuthorizationMessage => decoded_message(asking, parameters).await,
             Self::GetAccessKeyInfo => access_key_info(asking, parameters).await,
             Self::GetFederationToken => federation_token(asking, parameters).await,
             Self::GetCallerIdentity => caller_identity(asking, parameters).await,
@@ -170,6 +173,12 @@ async fn access_key_info(asking: &Asking<'_>, parameters: &Parameters) -> Result
         return Err(Error::invalid("AccessKeyId", "16-128 characters A-Z a-z 0-9 _"));
     }
     Ok(vec![Tree::Text("Account", asking.app.access_key_account(&asking.ctx, id).await?.to_string())])
+}
+
+async fn decoded_message(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
+    parameters.only(&["EncodedMessage"])?;
+    let message = asking.app.decode_message(&asking.ctx, required(parameters, "EncodedMessage")?).await?;
+    Ok(vec![Tree::Text("DecodedMessage", message)])
 }
 
 async fn session_token(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {

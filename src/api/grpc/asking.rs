@@ -29,7 +29,8 @@ impl Services {
         let id = ctx.request_id;
         let outcome = async {
             ctx.caller = caller::of_call(&self.app, &ctx, op, &headers).await?;
-            call(ctx, message).await
+            let denied = ctx.clone();
+            call(ctx, message).await.map_err(|error| self.app.with_message(&denied, error))
         };
         answered(outcome.await, id)
     }

@@ -16,6 +16,8 @@ const REQUEST_ID: &str = "x-request-id";
 const MESSAGE_MAX: usize = 1_024;
 /// Bytes of a value of the metadata; ARNs of ours are shorter.
 const VALUE_MAX: usize = 512;
+/// Bytes of a sealed message, which is of no use when it is cut; it has one size.
+const ENCODED_MAX: usize = 2_500;
 /// What can be missing, by its key in the metadata, the thing itself before what it belongs to.
 const RESOURCES: &[&str] = &[
     "tag",
@@ -82,12 +84,13 @@ pub(super) fn status(error: &Error, request_id: Uid) -> Status {
     let request = request_id;
     match error.reason {
         Reason::Internal | Reason::DataLoss => tracing::error!(%request, error = ?error, "a call failed"),
+        Reason::AccessDenied => tracing::debug!(%request, error = ?error, "a call was refused"),
         _ if error.source.is_some() => tracing::warn!(%request, error = ?error, "a call was not served"),
         _ => tracing::debug!(%request, error = ?error, "a call was refused"),
     }
     let message = cut(&error.message, MESSAGE_MAX);
     let mut metadata: HashMap<String, String> =
-        error.metadata.iter().map(|(key, value)| ((*key).to_owned(), cut(value, VALUE_MAX))).collect();
+        error.metadata.iter().map(|(key, value)| ((*key).to_owned(), cut(value, longest(key)))).collect();
     metadata.insert("request_id".to_owned(), request_id.to_string());
     let mut details = ErrorDetails::new();
     if let Some(field) = error.metadata.get("field") {
@@ -111,6 +114,10 @@ pub(super) fn identify(metadata: &mut MetadataMap, request_id: Uid) {
     if let Ok(value) = request_id.to_string().parse() {
         metadata.insert(REQUEST_ID, value);
     }
+}
+
+fn longest(key: &str) -> usize {
+    if key == "encoded_message" { ENCODED_MAX } else { VALUE_MAX }
 }
 
 fn cut(text: &str, longest: usize) -> String {

@@ -88,6 +88,18 @@ impl TrustService for Services {
         .await
     }
 
+    async fn decode_authorization_message(
+        &self,
+        request: Request<pb::DecodeAuthorizationMessageRequest>,
+    ) -> Result<Response<pb::DecodeAuthorizationMessageResponse>, Status> {
+        let op = Op::DecodeAuthorizationMessage;
+        self.known(op, request, async |ctx, message: pb::DecodeAuthorizationMessageRequest| {
+            let decoded_message = self.app.decode_message(&ctx, &message.encoded_message).await?;
+            Ok(pb::DecodeAuthorizationMessageResponse { decoded_message })
+        })
+        .await
+    }
+
     async fn get_authorization_token(
         &self,
         request: Request<pb::GetAuthorizationTokenRequest>,

@@ -10,7 +10,7 @@ use transship::api::aws::operations;
 const WEB_IDENTITY: &str = "AssumeRoleWithWebIdentity";
 
 /// Every operation, on things of dev's, in an order in which each succeeds for dev.
-fn calls(region: &Region) -> Vec<Call> {
+async fn calls(region: &Region) -> Vec<Call> {
     let dev = region.account("dev").to_string();
     let (app, policy) = (
         |more: serde_json::Value| {
@@ -30,6 +30,7 @@ fn calls(region: &Region) -> Vec<Call> {
         body: format!("Action={operation}&Version=2011-06-15{more}"),
     };
     let role = format!("&RoleArn=arn%3Aaws%3Aiam%3A%3A{dev}%3Arole%2Fbuilder&RoleSessionName=night");
+    let message = crate::denials::message(region, &region.admin("dev").await).await;
     vec![
         ecr("CreateRepository", serde_json::json!({"registryId": dev, "repositoryName": "fresh"}).to_string()),
         ecr("DescribeRepositories", serde_json::json!({"registryId": dev}).to_string()),
@@ -46,6 +47,7 @@ fn calls(region: &Region) -> Vec<Call> {
         sts("AssumeRole", &role),
         sts("GetSessionToken", ""),
         sts("GetFederationToken", "&Name=carol"),
+        sts("DecodeAuthorizationMessage", &format!("&EncodedMessage={message}")),
         sts("GetAccessKeyInfo", &format!("&AccessKeyId={}", region.access_key("dev").0)),
         sts(WEB_IDENTITY, &format!("{role}&WebIdentityToken=no.token.atall")),
     ]
@@ -75,7 +77,7 @@ pub(super) async fn section() -> Section {
     let region = Region::start().await;
     let callers: Callers = super::callers(&region).await;
     things(&region).await;
-    let calls = calls(&region);
+    let calls = calls(&region).await;
     let named: BTreeSet<_> = calls.iter().map(|call| (call.service, call.operation)).collect();
     assert_eq!(named, operations().into_iter().collect(), "an operation is missing from this test");
     let calls: Vec<(String, Call)> =

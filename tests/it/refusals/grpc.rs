@@ -81,6 +81,7 @@ struct Things {
     grant: String,
     rule: String,
     session: String,
+    message: String,
 }
 
 async fn things(region: &Region) -> Things {
@@ -116,6 +117,7 @@ async fn things(region: &Region) -> Things {
         grant: format!("{parent}/grants/{}", given.id),
         rule: format!("{parent}/rules/{}", rule.id),
         session: format!("{parent}/sessions/{session}"),
+        message: crate::denials::message(region, &admin).await,
         dev: dev.to_string(),
     }
 }
@@ -158,6 +160,7 @@ fn call(method: &'static str, message: &impl Message) -> GrpcCall {
 fn trust_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     let role_arn = format!("arn:aws:iam::{}:role/builder", things.dev);
     let assume = trusting::AssumeRoleRequest { role_arn, session_name: "day".into(), ..Default::default() };
+    let decoded = trusting::DecodeAuthorizationMessageRequest { encoded_message: things.message.clone() };
     let revoke = trusting::RevokeSessionRequest { name: things.session.clone(), ..Default::default() };
     let all = trusting::RevokeSessionsRequest {
         parent: parent.to_owned(),
@@ -171,6 +174,7 @@ fn trust_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     vec![
         who,
         password,
+        call("trust.v1.TrustService/DecodeAuthorizationMessage", &decoded),
         call("trust.v1.TrustService/AssumeRole", &assume),
         call("trust.v1.TrustService/ListSessions", &sessions),
         call("trust.v1.TrustService/RevokeSession", &revoke),
