@@ -123,6 +123,7 @@ async fn issue(region: &Region, role: &PrincipalName) -> (String, Uid) {
         external_id: None,
         tags: Vec::new(),
         source_identity: None,
+        mfa: None,
     };
     let issued = region.app().assume_role(&region.admin("dev").await, request).await.expect("a session");
     let (app, endpoint) = (region.app(), Endpoint::parse(&region.base).expect("an endpoint"));

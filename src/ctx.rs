@@ -120,6 +120,20 @@ pub struct Session {
     pub tags: Vec<SessionTag>,
     /// The provider for whose token it was given, if it was; kept along the chain.
     pub provider: Option<Arc<str>>,
+    /// Whether a second factor was shown when it was taken; not kept along the chain.
+    pub mfa: Mfa,
+}
+
+/// Whether a second factor was shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mfa {
+    /// Nothing is known of it: the token was made with a user's own key.
+    #[default]
+    Unasked,
+    /// Temporary credentials that were taken without one.
+    Absent,
+    /// It was shown at this moment.
+    Given(Timestamp),
 }
 
 /// What a registry token is good for at most. A list that is empty bounds nothing.
@@ -219,6 +233,19 @@ impl Principal {
     #[must_use]
     pub fn is_federated(&self) -> bool {
         self.name.kind == PrincipalKind::User && self.session.as_ref().is_some_and(|session| session.name.is_some())
+    }
+
+    /// Whether a user calls with its own access key, or with a token that was made with it.
+    #[must_use]
+    pub fn has_own_key(&self) -> bool {
+        let of_key = self.session.as_ref().is_none_or(|session| session.mfa == Mfa::Unasked);
+        self.name.kind == PrincipalKind::User && !self.is_federated() && of_key
+    }
+
+    /// Whether it is a user with temporary credentials that it took of itself.
+    #[must_use]
+    pub fn has_session_token(&self) -> bool {
+        self.name.kind == PrincipalKind::User && !self.is_federated() && !self.has_own_key()
     }
 
     /// The id a caller is known by, as `aws:userid`: a user's unique id, or a role's with the session's name, or the

@@ -206,6 +206,14 @@ operations! {
     PutUserPolicy "iam:PutUserPolicy" Write Principal "0.2";
     /// Attach or replace a role's identity policy.
     PutRolePolicy "iam:PutRolePolicy" Write Principal "0.1";
+    /// Make a second factor for a user; its secret is shown once.
+    CreateMfaDevice "iam:CreateVirtualMFADevice" Write Principal "0.2";
+    /// Show that a second factor is in its user's hands: from now on it counts.
+    EnableMfaDevice "iam:EnableMFADevice" Write Principal "0.2";
+    /// Read which second factors a user has.
+    ListMfaDevices "iam:ListMFADevices" Read Principal "0.2";
+    /// Remove a second factor.
+    DeleteMfaDevice "iam:DeactivateMFADevice" Write Principal "0.2";
     /// Make a managed policy.
     CreatePolicy "iam:CreatePolicy" Write Principal "0.2";
     /// Replace a managed policy's document.

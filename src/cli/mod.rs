@@ -17,6 +17,7 @@ mod lapse;
 pub mod layout;
 mod lock;
 mod managed_policy;
+mod mfa_device;
 mod oidc_provider;
 pub mod output;
 mod policy;
@@ -93,6 +94,9 @@ enum Command {
     /// Roles, their policies and sessions.
     #[command(subcommand)]
     Role(principal::Role),
+    /// Second factors of users.
+    #[command(subcommand)]
+    MfaDevice(mfa_device::MfaDevice),
     /// Policies of the account by name, for users, roles and sessions.
     #[command(subcommand)]
     ManagedPolicy(managed_policy::ManagedPolicy),
@@ -232,6 +236,7 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::Account(command) => command.run(&session).await?,
         Command::User(command) => command.run(&session).await?,
         Command::Role(command) => command.run(&session).await?,
+        Command::MfaDevice(command) => command.run(&session).await?,
         Command::ManagedPolicy(command) => command.run(&session).await?,
         Command::ControlPolicy(command) => command.run(&session).await?,
         Command::OidcProvider(command) => command.run(&session).await?,

@@ -88,6 +88,12 @@ pub(super) enum Role {
         /// Who is behind the session.
         #[arg(long, value_name = "NAME")]
         source_identity: Option<String>,
+        /// The second factor that the role asks for, by its ARN.
+        #[arg(long, value_name = "ARN", requires = "mfa_code")]
+        mfa_device: Option<String>,
+        /// The code it shows.
+        #[arg(long, value_name = "DIGITS", requires = "mfa_device")]
+        mfa_code: Option<String>,
     },
 }
 
@@ -165,6 +171,8 @@ impl Role {
                 tag,
                 transitive_tag,
                 source_identity,
+                mfa_device,
+                mfa_code,
             } => {
                 let role_arn = if role.starts_with("arn:") {
                     role
@@ -182,6 +190,8 @@ impl Role {
                     external_id: external_id.unwrap_or_default(),
                     tags: tags(&tag, false).chain(tags(&transitive_tag, true)).collect(),
                     source_identity: source_identity.unwrap_or_default(),
+                    mfa_serial_number: mfa_device.unwrap_or_default(),
+                    mfa_code: mfa_code.unwrap_or_default(),
                 };
                 assume(session, request).await?;
             }

@@ -4,7 +4,7 @@ use super::App;
 use crate::authz::eval::Outcome;
 use crate::authz::policy::Kind as PolicyKind;
 use crate::clock::Timestamp;
-use crate::ctx::{Caller, Ctx, Principal, Session};
+use crate::ctx::{Caller, Ctx, Mfa, Principal, Session};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Object, Repository, RepositoryAddress};
 use crate::names::{AccountId, Arn, PrincipalKind, PrincipalName, RepositoryRef, SessionName, Tag};
@@ -71,6 +71,7 @@ impl App {
                 source_identity: None,
                 tags: Vec::new(),
                 provider: None,
+                mfa: Mfa::Absent,
             }),
         };
         Ok(Caller::Principal(Arc::new(Principal { name, unique_id: row.unique_id, session })))

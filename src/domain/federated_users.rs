@@ -7,7 +7,7 @@ use super::App;
 use super::sessions::{Issued, checked_policies, joined_tags, long_duration};
 use super::trust::caller;
 use crate::authz::permit::Allowed;
-use crate::ctx::{Ctx, Principal, Session};
+use crate::ctx::{Ctx, Mfa, Principal, Session};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, FederatedUser, FederatedUserAddress};
 use crate::names::{AccountId, FederatedName, PolicyRef, SessionName, SessionTag};
@@ -50,13 +50,14 @@ impl Change for MakeFederatedUser {
 }
 
 impl App {
-    /// Credentials for a federated user, by a user who calls with its own access key.
+    /// Credentials for a federated user, by a user who calls with its own access key, or with a token that was made with it,
+    /// whose end is theirs too.
     ///
     /// # Errors
     /// When the caller has no access key of its own, no policy allows it, or a constraint is malformed.
     pub async fn federation_token(&self, ctx: &Ctx, request: GetFederationToken) -> Result<Issued> {
         let caller = caller(ctx)?;
-        if caller.session.is_some() {
+        if !caller.has_own_key() {
             return Err(Error::new(Reason::AccessDenied, "Cannot call GetFederationToken with session credentials"));
         }
         let duration = long_duration(request.duration)?;
@@ -73,6 +74,7 @@ impl App {
             name: Some(SessionName::parse(request.name.as_str())?),
             policies,
             tags,
+            mfa: Mfa::Absent,
             ..self.session_of(&caller, duration, ctx.now)
         };
         let (issued, row) = self.issue(Principal::clone(&caller), session)?;

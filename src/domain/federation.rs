@@ -223,9 +223,10 @@ impl App {
             tags: joined_tags(Vec::new(), &believed.tags)?,
             source_identity: source_identity.clone(),
             provider: Some(identity.provider().as_str().into()),
+            code: None,
         };
         let tags = believed.tags;
-        let address = RoleAddress { role, session_name, external_id: None, tags, source_identity };
+        let address = RoleAddress { role, session_name, external_id: None, tags, source_identity, mfa: None };
         let ctx = Ctx { caller: Caller::WebIdentity(identity.clone()), ..ctx.clone() };
         let issued = self.take(&ctx, Op::AssumeRoleWithWebIdentity, address.clone(), bounds).await?;
         Ok((Federated { issued, identity }, address))

@@ -5,6 +5,7 @@
 
 use super::App;
 use super::directory::{ACCESS_KEY, TOKEN_KEY};
+use super::mfa_devices::MFA_DEVICE;
 use crate::clock::Timestamp;
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Region, Uid};
@@ -12,6 +13,7 @@ use crate::secret::Secret;
 use crate::store::control_policies::{ControlPolicyKey, ControlPolicyRow};
 use crate::store::directory::{AccessKeyRow, Account, Organization, Policy, PrincipalRow, TokenKeyRow};
 use crate::store::managed_policies::{Attachment, ManagedPolicyRow, managed_policy_of};
+use crate::store::mfa_devices::{MfaDeviceRow, mfa_device_of, mfa_device_subject};
 use crate::store::oidc_providers::{OidcProviderRow, oidc_provider_of};
 use crate::store::sessions::Revocation;
 use crate::store::streams::{self, Change};
@@ -62,6 +64,8 @@ pub enum Entry {
     OidcProvider(OidcProviderRow),
     /// An access key: id, owner, secret, when it was made.
     AccessKey(String, String, Secret<Vec<u8>>, Timestamp),
+    /// A second factor, and its secret in the place of the sealed one.
+    MfaDevice(MfaDeviceRow, Secret<Vec<u8>>),
     /// A token key: id, secret, when it was made.
     TokenKey(u32, Secret<Vec<u8>>, Timestamp),
     /// A revocation.
@@ -96,6 +100,7 @@ struct Learn {
 enum Learned {
     Plain(Entry),
     AccessKey(AccessKeyRow),
+    MfaDevice(MfaDeviceRow),
     TokenKey(TokenKeyRow),
 }
 
@@ -107,6 +112,7 @@ impl Apply for Learn {
         for entry in &self.entries {
             match entry {
                 Learned::AccessKey(row) => tx.access_key_put(row).await?,
+                Learned::MfaDevice(row) => tx.mfa_device_put(row).await?,
                 Learned::TokenKey(row) => tx.token_key_put(row).await?,
                 Learned::Plain(entry) => learn(tx, entry, self.now).await?,
             }
@@ -136,7 +142,7 @@ async fn learn(tx: &mut Tx<'_>, entry: &Entry, now: Timestamp) -> Result<()> {
         }
         Entry::Removed(kind, subject) => forget(tx, kind, subject).await?,
         // Secrets are sealed before they come here.
-        Entry::AccessKey(..) | Entry::TokenKey(..) => {}
+        Entry::AccessKey(..) | Entry::MfaDevice(..) | Entry::TokenKey(..) => {}
     }
     Ok(())
 }
@@ -150,6 +156,11 @@ async fn forget(tx: &mut Tx<'_>, kind: &str, subject: &str) -> Result<()> {
         "oidc-provider" => {
             if let Some((account, issuer)) = oidc_provider_of(subject) {
                 tx.oidc_provider_delete(account, &issuer).await?;
+            }
+        }
+        "mfa-device" => {
+            if let Some(device) = mfa_device_of(subject) {
+                tx.mfa_device_delete(&device).await?;
             }
         }
         "managed-policy" => {
@@ -243,6 +254,15 @@ impl App {
                 Some((account, issuer)) => tx.oidc_provider(account, &issuer).await?.map(Entry::OidcProvider),
                 None => return Ok(None),
             },
+            "mfa-device" => {
+                let Some(device) = mfa_device_of(subject) else { return Ok(None) };
+                let row = tx.mfa_device(&device).await?;
+                row.map(|row| {
+                    let secret = self.root.open(MFA_DEVICE, subject.as_bytes(), &row.sealed_secret)?;
+                    Ok::<_, Error>(Entry::MfaDevice(MfaDeviceRow { sealed_secret: Vec::new(), ..row }, secret))
+                })
+                .transpose()?
+            }
             "managed-policy" => match managed_policy_of(subject) {
                 Some(policy) => tx.managed_policy(&policy).await?.map(Entry::ManagedPolicy),
                 None => return Ok(None),
@@ -287,6 +307,11 @@ impl App {
             Entry::AccessKey(id, unique_id, secret, created_at) => {
                 let sealed_secret = self.root.seal(ACCESS_KEY, id.as_bytes(), secret.expose())?;
                 Learned::AccessKey(AccessKeyRow { id, unique_id, sealed_secret, created_at })
+            }
+            Entry::MfaDevice(row, secret) => {
+                let subject = mfa_device_subject(&row.device);
+                let sealed_secret = self.root.seal(MFA_DEVICE, subject.as_bytes(), secret.expose())?;
+                Learned::MfaDevice(MfaDeviceRow { sealed_secret, ..row })
             }
             Entry::TokenKey(id, secret, created_at) => {
                 let sealed = self.root.seal(TOKEN_KEY, &id.to_be_bytes(), secret.expose())?;

@@ -19,6 +19,7 @@ pub mod lists;
 pub mod locks;
 pub mod managed_policies;
 pub mod manifest;
+pub mod mfa_devices;
 pub mod narrowing;
 pub mod oidc_providers;
 pub mod policies;
@@ -107,6 +108,7 @@ pub struct App {
     pub(crate) tokens: RwLock<Option<Arc<TokenKeys>>>,
     pub(crate) proofs: ReplayCache,
     logins: federation::Logins,
+    mfa_attempts: mfa_devices::Attempts,
     issuers: OnceLock<Arc<dyn Issuers>>,
     aws: OnceLock<Arc<dyn AwsSts>>,
     meter: rates::Meter,
@@ -149,6 +151,7 @@ impl App {
             tokens: RwLock::default(),
             proofs: ReplayCache::default(),
             logins: federation::Logins::default(),
+            mfa_attempts: mfa_devices::Attempts::default(),
             issuers: OnceLock::new(),
             aws: OnceLock::new(),
             faults: replication::Faults::default(),

@@ -2,12 +2,13 @@
 
 use super::App;
 use super::managed_policies::check_managed;
+use super::mfa_devices::{MfaCode, UsedCode};
 use super::policies::Written;
 use super::trust::caller;
 use crate::authz::permit::Allowed;
 use crate::authz::policy::Kind as PolicyKind;
 use crate::clock::Timestamp;
-use crate::ctx::{Ctx, Principal, Session};
+use crate::ctx::{Ctx, Mfa, Principal, Session};
 use crate::error::{Error, Reason, Result};
 use crate::gate::{Change, Directory, Identified, Role, RoleAddress};
 use crate::identity::{Claims, Kind, TemporaryCredentials};
@@ -65,6 +66,8 @@ pub struct AssumeRole {
     pub tags: Vec<SessionTag>,
     /// Who is behind the session; kept along a chain of roles, and never changed.
     pub source_identity: Option<SessionName>,
+    /// A code of the calling user's second factor.
+    pub mfa: Option<MfaCode>,
 }
 
 /// Within which bounds a session of a role is taken.
@@ -76,6 +79,8 @@ pub(super) struct Bounds {
     pub(super) tags: Vec<SessionTag>,
     pub(super) source_identity: Option<Arc<str>>,
     pub(super) provider: Option<Arc<str>>,
+    /// The code that was shown.
+    pub(super) code: Option<UsedCode>,
 }
 
 struct TakeSession {
@@ -83,6 +88,7 @@ struct TakeSession {
     unique_id: Arc<str>,
     duration: Duration,
     also: Vec<Op>,
+    code: Option<UsedCode>,
 }
 
 impl Change for TakeSession {
@@ -98,6 +104,9 @@ impl Change for TakeSession {
             let text = format!("the requested duration exceeds the {} s set as the role's maximum", longest.as_secs());
             return Err(Error::new(Reason::InvalidArgument, text).with("max_session_secs", longest.as_secs()));
         }
+        if let Some(code) = &self.code {
+            code.apply(tx).await?;
+        }
         Ok(tx.session_insert(&self.row).await?)
     }
 
@@ -109,6 +118,7 @@ impl Change for TakeSession {
 /// Keeps the row of a session that a user takes of itself.
 struct KeepSession {
     row: SessionRow,
+    code: Option<UsedCode>,
 }
 
 impl Change for KeepSession {
@@ -116,6 +126,9 @@ impl Change for KeepSession {
     type Out = ();
 
     async fn apply(&self, _: &Allowed<Identified>, tx: &mut Tx<'_>) -> Result<()> {
+        if let Some(code) = &self.code {
+            code.apply(tx).await?;
+        }
         Ok(tx.session_insert(&self.row).await?)
     }
 }
@@ -168,18 +181,20 @@ impl App {
             ));
         }
         check_role(&request.role)?;
-        // A user's bearer token is a session too, but not of a role.
+        // A token that was made with a user's own key is a session too, but not one that another was taken from.
         let bounds = Bounds {
-            duration: checked_duration(request.duration, caller.name.kind == PrincipalKind::Role)?,
+            duration: checked_duration(request.duration, !caller.has_own_key())?,
             policies: checked_policies(&request.policies)?,
             managed: request.managed,
             tags: session_tags(&caller, &request.tags)?,
             source_identity: source_identity(&caller, request.source_identity.as_ref())?,
             provider: caller.session.as_ref().and_then(|session| session.provider.clone()),
+            code: self.shown_code(ctx, &caller, request.mfa.as_ref()).await?,
         };
+        let mfa = bounds.code.is_some().then_some(ctx.now);
         let AssumeRole { role, session_name, external_id, tags, .. } = request;
         let source_identity = bounds.source_identity.clone();
-        let address = RoleAddress { role, session_name, external_id, tags, source_identity };
+        let address = RoleAddress { role, session_name, external_id, tags, source_identity, mfa };
         self.take(ctx, Op::AssumeRole, address, bounds).await
     }
 
@@ -190,7 +205,7 @@ impl App {
     pub(super) async fn take(&self, ctx: &Ctx, op: Op, address: RoleAddress, bounds: Bounds) -> Result<Issued> {
         check_managed(address.role.account, &bounds.managed)?;
         let unique_id = self.gate.look::<Role>(ctx, op, &address).await?.allowed().0.unique_id.clone();
-        let Bounds { duration, policies, managed, tags, source_identity, provider } = bounds;
+        let Bounds { duration, policies, managed, tags, source_identity, provider, code } = bounds;
         let tagged = (!tags.is_empty()).then_some(Op::TagSession);
         let also: Vec<Op> =
             tagged.into_iter().chain(source_identity.is_some().then_some(Op::SetSourceIdentity)).collect();
@@ -209,26 +224,30 @@ impl App {
             source_identity,
             tags,
             provider,
+            mfa: address.mfa.map_or(Mfa::Absent, Mfa::Given),
         };
         let role = Principal { name: address.role.clone(), unique_id: unique_id.clone(), session: None };
         let (issued, row) = self.issue(role, session)?;
-        self.gate.write(ctx, op, &address, TakeSession { row, unique_id, duration, also }).await?;
+        self.gate.write(ctx, op, &address, TakeSession { row, unique_id, duration, also, code }).await?;
         Ok(issued)
     }
 
-    /// Temporary credentials for a user who calls with its own access key.
+    /// Temporary credentials for a user who calls with its own access key, or with a token that was made with it, whose end
+    /// is theirs too.
     ///
     /// # Errors
-    /// When the caller has no access key of its own, or a policy denies it.
-    pub async fn session_token(&self, ctx: &Ctx, duration: Option<Duration>) -> Result<Issued> {
+    /// When the caller has no access key of its own, its second factor shows another code, or a policy denies it.
+    pub async fn session_token(&self, ctx: &Ctx, duration: Option<Duration>, mfa: Option<&MfaCode>) -> Result<Issued> {
         let caller = caller(ctx)?;
-        if caller.session.is_some() {
+        if !caller.has_own_key() {
             return Err(Error::new(Reason::AccessDenied, "Cannot call GetSessionToken with session credentials"));
         }
         let duration = long_duration(duration)?;
-        let session = Session { id: self.clock.uid(), ..self.session_of(&caller, duration, ctx.now) };
+        let code = self.shown_code(ctx, &caller, mfa).await?;
+        let mfa = if code.is_some() { Mfa::Given(ctx.now) } else { Mfa::Absent };
+        let session = Session { id: self.clock.uid(), mfa, ..self.session_of(&caller, duration, ctx.now) };
         let (issued, row) = self.issue(Principal::clone(&caller), session)?;
-        self.gate.write(ctx, Op::GetSessionToken, &ctx.caller, KeepSession { row }).await?;
+        self.gate.write(ctx, Op::GetSessionToken, &ctx.caller, KeepSession { row, code }).await?;
         Ok(issued)
     }
 

@@ -5,7 +5,7 @@
 
 use super::App;
 use crate::clock::Timestamp;
-use crate::ctx::{Caller, Ctx, Principal, Session};
+use crate::ctx::{Caller, Ctx, Mfa, Principal, Session};
 use crate::error::{Error, Reason, Result};
 use crate::gate::Identified;
 pub use crate::gate::Stood;
@@ -280,6 +280,7 @@ impl App {
                 source_identity: None,
                 tags: Vec::new(),
                 provider: None,
+                mfa: Mfa::Unasked,
             },
         }
     }

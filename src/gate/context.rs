@@ -2,7 +2,8 @@
 
 use super::resource::Target;
 use crate::authz::context::Context;
-use crate::ctx::{Caller, Claim, Ctx, Principal, WebIdentity};
+use crate::clock::Timestamp;
+use crate::ctx::{Caller, Claim, Ctx, Mfa, Principal, WebIdentity};
 use crate::names::PrincipalKind;
 
 /// Every condition key that some request has; a policy that names another is refused when it is written.
@@ -10,6 +11,8 @@ pub const CONTEXT_KEYS: &[&str] = &[
     "aws:CurrentTime",
     "aws:EpochTime",
     "aws:FederatedProvider",
+    "aws:MultiFactorAuthAge",
+    "aws:MultiFactorAuthPresent",
     "aws:PrincipalAccount",
     "aws:PrincipalArn",
     "aws:PrincipalIsAWSService",
@@ -49,7 +52,7 @@ pub(super) fn context(ctx: &Ctx, target: &Target) -> Context {
     }
     context.extend(&target.context);
     match &ctx.caller {
-        Caller::Principal(principal) => principal_context(&mut context, principal),
+        Caller::Principal(principal) => principal_context(&mut context, principal, ctx.now),
         Caller::Anonymous => {
             context.set("aws:PrincipalType", "Anonymous");
             context.set("aws:PrincipalAccount", "anonymous");
@@ -79,8 +82,24 @@ fn identity_context(context: &mut Context, identity: &WebIdentity) {
     context.set(&format!("{issuer}:aud"), identity.audience.as_str());
 }
 
+const MFA_PRESENT: &str = "aws:MultiFactorAuthPresent";
+
+/// What policies know of a second factor: nothing, where a user's own key says who calls.
+pub(super) fn mfa_context(context: &mut Context, mfa: Mfa, now: Timestamp) {
+    match mfa {
+        Mfa::Unasked => {}
+        Mfa::Absent => {
+            context.set(MFA_PRESENT, "false");
+        }
+        Mfa::Given(at) => {
+            context.set(MFA_PRESENT, "true");
+            context.set("aws:MultiFactorAuthAge", now.since(at).as_secs().to_string());
+        }
+    }
+}
+
 // SPEC: IAM user guide, "AWS global condition context keys".
-fn principal_context(context: &mut Context, principal: &Principal) {
+fn principal_context(context: &mut Context, principal: &Principal, now: Timestamp) {
     context.set("aws:PrincipalArn", principal.name.arn().as_str());
     context.set("aws:PrincipalAccount", principal.name.account.as_str());
     context.set("aws:PrincipalIsAWSService", "false");
@@ -103,6 +122,10 @@ fn principal_context(context: &mut Context, principal: &Principal) {
     }
     if let Some(session) = &principal.session {
         context.set("aws:TokenIssueTime", session.issued_at.to_string());
+        // A code that is shown with the request itself counts before what the session had.
+        if context.get(MFA_PRESENT).is_none() {
+            mfa_context(context, session.mfa, now);
+        }
         for tag in &session.tags {
             context.set(&format!("aws:PrincipalTag/{}", tag.key()), tag.value());
         }

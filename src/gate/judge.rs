@@ -15,7 +15,7 @@ use crate::authz::explain;
 use crate::authz::permit::Allowed;
 use crate::authz::policy::{Document, Kind};
 use crate::clock::Timestamp;
-use crate::ctx::{Caller, Ctx, Principal, replication_role};
+use crate::ctx::{Caller, Ctx, Mfa, Principal, replication_role};
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Arn, PrincipalKind, Uid};
 use crate::ops::{Class, Kind as On, Op};
@@ -83,6 +83,8 @@ pub(super) struct Judge {
     context: Context,
     repository: Option<RepositoryRow>,
     wants_tags: bool,
+    /// For a user with temporary credentials that it took of itself, whether a second factor was shown.
+    session_token: Option<bool>,
 }
 
 impl Judge {
@@ -103,6 +105,7 @@ impl Judge {
             context: Context::new(),
             repository: None,
             wants_tags: false,
+            session_token: None,
         };
         // Whose account's principals the organization bounds, where it bounds at all; not those of its own services.
         let mut bound = None;
@@ -162,6 +165,9 @@ impl Judge {
             self.identity.extend(self.limits.take_boundary(documents, attached)?);
         }
         let session = principal.session.as_ref();
+        if principal.has_session_token() {
+            self.session_token = Some(session.is_some_and(|session| matches!(session.mfa, Mfa::Given(_))));
+        }
         if let Some(policies) = session.and_then(|session| session.policies.as_ref()) {
             let parsed = policies
                 .iter()
@@ -281,6 +287,9 @@ impl Judge {
         // Who is known may ask about itself, whatever policies say: the evaluation knows the action. Nobody may not.
         if op.spec().resource == On::Caller && matches!(self.caller, Who::Anonymous) {
             return Err(unidentified());
+        }
+        if let Some(mfa) = self.session_token {
+            check_session_token(op.spec().action, mfa)?;
         }
         if matches!(self.caller, Who::Federated { .. }) && is_beyond_federated(op.spec().action) {
             let text = format!("Cannot call {} with the credentials of a federated user", op.spec().action);
@@ -405,6 +414,22 @@ const TAGS_CONSIDERED: u32 = 10_000;
 // SPEC: STS API, `GetFederationToken`: no operation of IAM, and of STS `GetCallerIdentity` alone.
 fn is_beyond_federated(action: &str) -> bool {
     action.starts_with("iam:") || action.starts_with("sts:") && action != "sts:GetCallerIdentity"
+}
+
+/// Refuses what the credentials of `GetSessionToken` are not good for, whatever policies say.
+// SPEC: STS API, `GetSessionToken`: no operation of IAM without MFA, and of STS `AssumeRole` and `GetCallerIdentity` alone.
+fn check_session_token(action: &str, mfa: bool) -> Result<()> {
+    const STS: [&str; 5] =
+        ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity", "sts:GetCallerIdentity", "sts:GetSessionToken"];
+    if action.starts_with("iam:") && !mfa {
+        let text = "The security token included in the request is invalid: the credentials of GetSessionToken are good for \
+                    calls of IAM only when they were taken with MFA";
+        return Err(Error::new(Reason::CallerUnknown, text));
+    }
+    if action.starts_with("sts:") && !STS.contains(&action) {
+        return Err(Error::new(Reason::AccessDenied, format!("Cannot call {action} with session credentials")));
+    }
+    Ok(())
 }
 
 /// A principal as it stands; refuses a session that ended, a principal that is gone, and a token that was cut off.

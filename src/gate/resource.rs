@@ -1,9 +1,13 @@
 //! What operations are authorized on: how each is named, found, and reported missing.
 
+use super::context::mfa_context;
 use crate::authz::context::Context;
-use crate::ctx::{Caller, Ctx, Principal};
+use crate::clock::Timestamp;
+use crate::ctx::{Caller, Ctx, Mfa, Principal};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Arn, Digest, FederatedName, PrincipalName, RepositoryRef, SessionName, SessionTag, Tag};
+use crate::names::{
+    AccountId, Arn, Digest, FederatedName, MfaDeviceRef, PrincipalName, RepositoryRef, SessionName, SessionTag, Tag,
+};
 use crate::store::{self, Tx, directory, registries, repositories};
 use std::future::Future;
 use std::ops::Deref;
@@ -236,6 +240,8 @@ pub struct RoleAddress {
     pub tags: Vec<SessionTag>,
     /// The source identity that is passed, or inherited.
     pub source_identity: Option<Arc<str>>,
+    /// The second factor that is shown with the request, if one is.
+    pub mfa: Option<Timestamp>,
 }
 
 impl Resource for Role {
@@ -251,6 +257,9 @@ impl Resource for Role {
         }
         if let Some(identity) = &address.source_identity {
             context.set("sts:SourceIdentity", &**identity);
+        }
+        if let Some(at) = address.mfa {
+            mfa_context(context, Mfa::Given(at), at);
         }
         tag_context(context, &address.tags);
         target
@@ -337,6 +346,47 @@ impl Resource for Directory {
 
     fn missing(address: &Self::Address, _: &Ctx) -> Error {
         account_missing(*address)
+    }
+}
+
+/// A user of an account, itself: what concerns it may be permitted for `user/${aws:username}` alone.
+#[derive(Clone, Debug)]
+pub struct User(pub directory::PrincipalRow);
+
+impl Resource for User {
+    type Address = PrincipalName;
+
+    fn target(address: &Self::Address) -> Target {
+        Target::new(address.arn().as_str(), Some(address.account))
+    }
+
+    async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(tx.principal(address).await?.map(Self))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        let text = format!("account {} has no user {}", address.account, address.name);
+        Error::new(Reason::NotFound, text).with("name", &address.name)
+    }
+}
+
+/// A second factor that is to be made: its name is free to be judged before it exists.
+#[derive(Clone, Debug)]
+pub struct NewMfaDevice;
+
+impl Resource for NewMfaDevice {
+    type Address = MfaDeviceRef;
+
+    fn target(address: &Self::Address) -> Target {
+        Target::new(address.arn().as_str(), Some(address.account))
+    }
+
+    async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(tx.account(address.account).await?.map(|_| Self))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        account_missing(address.account)
     }
 }
 

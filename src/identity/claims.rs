@@ -7,7 +7,7 @@ use super::bounds;
 use super::deflated::{deflate, inflate};
 use super::error::Error;
 use crate::clock::Timestamp;
-use crate::ctx::{Bound, Caller, Principal, Scope, Session};
+use crate::ctx::{Bound, Caller, Mfa, Principal, Scope, Session};
 use crate::names::{AccountId, Arn, PrincipalName, RepositoryName, SessionName, SessionTag, Uid};
 use prost::Message;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Claims {
     /// # Errors
     /// `PackedPolicyTooLarge` beyond [`PACKED_BYTES_MAX`], or [`CONSTRAINTS_BYTES_MAX`] before compression.
     pub(super) fn pack(&self) -> Result<Vec<u8>, Error> {
-        let Session { id, name, issued_at, expires_at, policies, scope, bounds, source_identity, tags, provider } =
+        let Session { id, name, issued_at, expires_at, policies, scope, bounds, source_identity, tags, provider, mfa } =
             &self.session;
         let packed = Packed {
             kind: self.kind.number(),
@@ -95,6 +95,11 @@ impl Claims {
                 .map(|constraints| constraints.deflate())
                 .transpose()?,
             provider: provider.as_ref().map(ToString::to_string),
+            mfa: match mfa {
+                Mfa::Unasked => None,
+                Mfa::Absent => Some(0),
+                Mfa::Given(at) => Some(at.micros()),
+            },
         };
         let bytes = packed.encode_to_vec();
         if bytes.len() > PACKED_BYTES_MAX {
@@ -129,6 +134,11 @@ impl Claims {
                 source_identity: packed.source_identity.map(Arc::from),
                 tags: tags.iter().map(Tag::session_tag).collect::<Option<_>>()?,
                 provider: packed.provider.map(Arc::from),
+                mfa: match packed.mfa {
+                    None => Mfa::Unasked,
+                    Some(0) => Mfa::Absent,
+                    Some(at) => Mfa::Given(Timestamp::from_micros(at)),
+                },
             },
         })
     }
@@ -156,6 +166,9 @@ struct Packed {
     constraints: Option<Vec<u8>>,
     #[prost(string, optional, tag = "10")]
     provider: Option<String>,
+    /// The moment of a second factor, or 0 for none.
+    #[prost(int64, optional, tag = "11")]
+    mfa: Option<i64>,
 }
 
 /// A list that is absent does not constrain; a list that is empty permits nothing. Hence messages, not repeated fields.

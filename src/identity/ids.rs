@@ -43,6 +43,12 @@ pub fn is_access_key_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(&byte))
 }
 
+/// Bytes as base32, without padding.
+#[must_use]
+pub(super) fn base32(bytes: &[u8]) -> String {
+    id("", bytes, (bytes.len() * 8).div_ceil(5))
+}
+
 /// SPEC: RFC 4648 base32 without padding, cut to `length`.
 fn id(prefix: &str, bytes: &[u8], length: usize) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";

@@ -25,6 +25,7 @@ mod replay;
 pub mod sign;
 pub mod sigv4;
 mod token;
+pub mod totp;
 
 pub use claims::{CONSTRAINTS_BYTES_MAX, Claims, Kind, PACKED_BYTES_MAX};
 pub use endpoint::Endpoint;

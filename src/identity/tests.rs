@@ -82,6 +82,7 @@ fn claims(kind: Kind) -> Claims {
             source_identity: None,
             tags: Vec::new(),
             provider: None,
+            mfa: crate::ctx::Mfa::Unasked,
         },
     }
 }

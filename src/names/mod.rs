@@ -29,7 +29,8 @@ pub use mutability::{TagFilter, TagMutability};
 pub use network::Network;
 pub use page::{PageSize, PageToken};
 pub use principal::{
-    FederatedName, PolicyName, PolicyRef, PrincipalKind, PrincipalName, RoleArn, RoleName, SessionName, UserName,
+    FederatedName, MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, PrincipalKind, PrincipalName, RoleArn, RoleName,
+    SessionName, UserName,
 };
 pub use profile::Profile;
 pub use protected::Protected;

@@ -63,6 +63,41 @@ iam_name!(
     PolicyName, "policy name", 1, 128
 );
 
+iam_name!(
+    /// The name of a second factor inside an account.
+    ///
+    /// SPEC: IAM `CreateVirtualMFADevice`, `VirtualMFADeviceName`; ours are shorter.
+    MfaDeviceName, "MFA device name", 1, 128
+);
+
+/// A second factor of a user of an account.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct MfaDeviceRef {
+    /// The account.
+    pub account: AccountId,
+    /// The name, without a path.
+    pub name: MfaDeviceName,
+}
+
+impl MfaDeviceRef {
+    /// Reads `arn:aws:iam::<account>:mfa/<name>`, the serial number of a virtual device.
+    ///
+    /// # Errors
+    /// When the ARN names anything else.
+    pub fn from_arn(arn: &Arn) -> Result<Self, Error> {
+        let bad = || Error::new("MFA serial number", arn.as_str(), "arn:aws:iam::<12 digits>:mfa/<name>");
+        let account = arn.account().filter(|_| arn.service() == "iam").ok_or_else(bad)?;
+        let name = arn.resource().strip_prefix("mfa/").ok_or_else(bad)?;
+        Ok(Self { account, name: MfaDeviceName::parse(name)? })
+    }
+
+    /// `arn:aws:iam::<account>:mfa/<name>`.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::new("iam", "", Some(self.account), &format!("mfa/{}", self.name))
+    }
+}
+
 /// A managed policy of an account.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct PolicyRef {

@@ -4,12 +4,15 @@ use crate::clock::Timestamp;
 use crate::domain::follow::Entry;
 use crate::domain::replication::{ImageChange, NeededBlob, SentManifest};
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Digest, Issuer, PolicyName, PolicyRef, Region, RepositoryName, Tag, Uid};
+use crate::names::{
+    AccountId, Digest, Issuer, MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, Region, RepositoryName, Tag, Uid,
+};
 use crate::pb::replication as pb;
 use crate::secret::Secret;
 use crate::store::control_policies::{ControlPolicyKey, ControlPolicyRow, ControlTarget, Controlled};
 use crate::store::directory::{Account, Organization, Policy, PrincipalRow, principal_name};
 use crate::store::managed_policies::{Attachment, ManagedPolicyRow, Purpose};
+use crate::store::mfa_devices::MfaDeviceRow;
 use crate::store::oidc_providers::OidcProviderRow;
 use crate::store::sessions::{Cut, Revocation};
 use bytes::Bytes;
@@ -95,6 +98,14 @@ impl From<Entry> for pb::DirectoryEntry {
                 secret: Bytes::copy_from_slice(secret.expose()),
                 created_at: created_at.micros(),
             }),
+            Entry::MfaDevice(row, secret) => Sent::MfaDevice(pb::MfaDeviceEntry {
+                account: row.device.account.to_string(),
+                name: row.device.name.to_string(),
+                unique_id: row.unique_id,
+                secret: Bytes::copy_from_slice(secret.expose()),
+                enabled: row.enabled,
+                created_at: row.created_at.micros(),
+            }),
             Entry::TokenKey(id, secret, created_at) => Sent::TokenKey(pb::TokenKeyEntry {
                 id,
                 secret: Bytes::copy_from_slice(secret.expose()),
@@ -174,6 +185,19 @@ impl TryFrom<pb::DirectoryEntry> for Entry {
                 sent.unique_id,
                 Secret::new(sent.secret.to_vec()),
                 Timestamp::from_micros(sent.created_at),
+            ),
+            Sent::MfaDevice(sent) => Self::MfaDevice(
+                MfaDeviceRow {
+                    device: MfaDeviceRef {
+                        account: AccountId::parse(&sent.account)?,
+                        name: MfaDeviceName::parse(&sent.name)?,
+                    },
+                    unique_id: sent.unique_id,
+                    sealed_secret: Vec::new(),
+                    enabled: sent.enabled,
+                    created_at: Timestamp::from_micros(sent.created_at),
+                },
+                Secret::new(sent.secret.to_vec()),
             ),
             Sent::TokenKey(sent) => {
                 Self::TokenKey(sent.id, Secret::new(sent.secret.to_vec()), Timestamp::from_micros(sent.created_at))

@@ -215,6 +215,7 @@ impl Tx<'_> {
         self.execute("DELETE FROM access_keys WHERE unique_id = $1", args![unique_id]).await?;
         self.execute("DELETE FROM principal_policies WHERE unique_id = $1", args![unique_id]).await?;
         self.execute("DELETE FROM attachments WHERE unique_id = $1", args![unique_id]).await?;
+        self.execute("DELETE FROM mfa_devices WHERE unique_id = $1", args![unique_id]).await?;
         self.execute("DELETE FROM principals WHERE unique_id = $1", args![unique_id]).await?;
         Ok(())
     }

@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_storage.sql"),
     include_str!("migrations/0004_oidc.sql"),
     include_str!("migrations/0005_managed_policies.sql"),
+    include_str!("migrations/0006_mfa.sql"),
 ];
 
 /// Brings the database to the newest version.

@@ -22,6 +22,7 @@ mod keyring;
 mod leases;
 pub mod locks;
 pub mod managed_policies;
+pub mod mfa_devices;
 mod migrate;
 mod nodes;
 pub mod oidc_providers;

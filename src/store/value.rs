@@ -6,8 +6,8 @@
 use super::error::{Error, Kind};
 use crate::clock::Timestamp;
 use crate::names::{
-    AccountId, Arn, Digest, Issuer, MediaType, PolicyName, PrincipalKind, Profile, Protected, Region, RepositoryName,
-    RoleName, SessionName, Tag, TagMutability, TagPattern, Uid, UserName,
+    AccountId, Arn, Digest, Issuer, MediaType, MfaDeviceName, PolicyName, PrincipalKind, Profile, Protected, Region,
+    RepositoryName, RoleName, SessionName, Tag, TagMutability, TagPattern, Uid, UserName,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -92,6 +92,7 @@ stored_as_text!(
     Digest,
     Issuer,
     MediaType,
+    MfaDeviceName,
     PolicyName,
     Profile,
     Protected,

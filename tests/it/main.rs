@@ -36,6 +36,7 @@ mod keys;
 mod kills;
 mod locks;
 mod managed_policies;
+mod mfa;
 mod narrowing;
 mod oci_conformance;
 mod oci_profiles;

@@ -109,7 +109,7 @@ async fn a_boundary_bounds_what_is_given_and_gives_nothing() {
         "{beyond}"
     );
     // Sessions that are made of it are bounded too.
-    let issued = app.session_token(&now(&region, &ctx), None).await.unwrap();
+    let issued = app.session_token(&now(&region, &ctx), None, None).await.unwrap();
     let (_, session) = tenants::bearer(&region, &issued).await;
     reads(&region, &session).await.unwrap();
     let narrow = allow(&["ecr:DescribeImages"], "*");

@@ -81,7 +81,7 @@ async fn what_was_made_from_a_users_key_ends_and_the_key_stays() {
     let path = format!("/v2/{prod}/app/manifests/v1");
     let (bearer, password) = (log_in(&region, "prod").await, region.password("prod").await);
     let user = region.admin("prod").await;
-    let taken = region.app().session_token(&user, None).await.unwrap();
+    let taken = region.app().session_token(&user, None, None).await.unwrap();
     let (taken, _) = tenants::bearer(&region, &taken).await;
     let before = [bearer, password, taken];
     for token in &before {
@@ -181,7 +181,7 @@ async fn revoked_in_one_region_they_are_refused_in_all_in_the_middle_of_a_pull_a
 
     // The longest session there is lasts 36 hours; a region that did not issue it must remember as long.
     let longest = Duration::from_secs(129_600);
-    let long = home.app().session_token(&home.admin("prod").await, Some(longest)).await.unwrap();
+    let long = home.app().session_token(&home.admin("prod").await, Some(longest), None).await.unwrap();
     away.app().revoke_session(&away.admin("prod").await, prod, long.id).await.unwrap();
     let user = PrincipalName { account: prod, kind: PrincipalKind::User, name: "admin".into() };
     let began = Instant::now();

@@ -72,6 +72,7 @@ pub fn asking(role: &PrincipalName) -> AssumeRole {
         external_id: None,
         tags: Vec::new(),
         source_identity: None,
+        mfa: None,
     }
 }
 

@@ -4,6 +4,7 @@ use super::tree::Tree;
 use super::{Asking, Parameters};
 use crate::domain::federated_users::GetFederationToken;
 use crate::domain::federation::{AssumeRoleWithWebIdentity, Federated};
+use crate::domain::mfa_devices::MfaCode;
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Reason, Result};
 use crate::names::{Arn, FederatedName, PolicyRef, PrincipalName, SessionName, SessionTag};
@@ -88,6 +89,8 @@ async fn assume_role(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec
         "Tags",
         "TransitiveTagKeys",
         "SourceIdentity",
+        "SerialNumber",
+        "TokenCode",
     ])?;
     let role = Arn::parse(required(parameters, "RoleArn")?)?;
     let external_id = parameters.text("ExternalId").map(external_id).transpose()?;
@@ -100,6 +103,7 @@ async fn assume_role(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec
         external_id,
         tags: tags(parameters)?,
         source_identity: parameters.text("SourceIdentity").map(SessionName::parse).transpose()?,
+        mfa: mfa(parameters)?,
     };
     let packed = !request.policies.is_empty() || !request.managed.is_empty() || !request.tags.is_empty();
     let issued = asking.app.assume_role(&asking.ctx, request).await?;
@@ -182,8 +186,9 @@ async fn decoded_message(asking: &Asking<'_>, parameters: &Parameters) -> Result
 }
 
 async fn session_token(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
-    parameters.only(&["DurationSeconds"])?;
-    Ok(vec![credentials(&asking.app.session_token(&asking.ctx, duration(parameters)?).await?)])
+    parameters.only(&["DurationSeconds", "SerialNumber", "TokenCode"])?;
+    let (duration, mfa) = (duration(parameters)?, mfa(parameters)?);
+    Ok(vec![credentials(&asking.app.session_token(&asking.ctx, duration, mfa.as_ref()).await?)])
 }
 
 async fn caller_identity(asking: &Asking<'_>, parameters: &Parameters) -> Result<Vec<Tree>> {
@@ -245,6 +250,10 @@ fn tags(parameters: &Parameters) -> Result<Vec<SessionTag>> {
         return Err(Error::invalid("TransitiveTagKeys", format!("{key} is not the key of a tag of this request")));
     }
     passed.into_iter().map(|(key, value)| Ok(SessionTag::new(key, value, transitive.contains(&key))?)).collect()
+}
+
+fn mfa(parameters: &Parameters) -> Result<Option<MfaCode>> {
+    MfaCode::of(parameters.text("SerialNumber"), parameters.text("TokenCode"))
 }
 
 fn duration(parameters: &Parameters) -> Result<Option<Duration>> {

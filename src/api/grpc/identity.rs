@@ -3,12 +3,16 @@
 use super::asking::changing;
 use super::names::Field;
 use super::{Services, names};
+use crate::clock::Timestamp;
 use crate::domain::directory::{DEFAULT_SESSION_SECS, NewAccessKey};
 use crate::error::{Error, Result};
-use crate::names::{AccountId, Issuer, PolicyName, PolicyRef, PrincipalName, RoleName, UserName};
+use crate::names::{
+    AccountId, Issuer, MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, PrincipalName, RoleName, UserName,
+};
 use crate::ops::Op;
 use crate::pb::identity as pb;
 use crate::pb::identity::identity_service_server::IdentityService;
+use crate::secret::Secret;
 use crate::store::control_policies::{ControlPolicyKey, ControlPolicyRow, ControlTarget, Controlled};
 use crate::store::directory::{Account, PrincipalRow};
 use crate::store::managed_policies::{Attachment, ManagedPolicyRow, Purpose};
@@ -170,6 +174,65 @@ impl IdentityService for Services {
             let put = self.app.put_principal_policy(&ctx, name, &message.policy_id, &message.document).await;
             let warnings = put.document("document")?;
             Ok(pb::PutPrincipalPolicyResponse { warnings })
+        })
+        .await
+    }
+
+    async fn create_mfa_device(
+        &self,
+        request: Request<pb::CreateMfaDeviceRequest>,
+    ) -> Result<Response<pb::CreateMfaDeviceResponse>, Status> {
+        self.known(Op::CreateMfaDevice, request, async |ctx, message: pb::CreateMfaDeviceRequest| {
+            let user = names::user(&message.parent).of("parent")?;
+            let name = MfaDeviceName::parse(&message.device_id).of("device_id")?;
+            let device = MfaDeviceRef { account: user.account, name };
+            let ctx = changing(ctx, "", message.validate_only, "")?;
+            let made = self.app.create_mfa_device(&ctx, user.clone(), device).await?;
+            let told =
+                |secret: &Secret<String>| if message.validate_only { String::new() } else { secret.expose().clone() };
+            let (seed, uri) = (told(&made.seed), told(&made.uri));
+            let device = Some(mfa_device(&user, &made.device, false, made.created_at));
+            Ok(pb::CreateMfaDeviceResponse { device, seed, uri })
+        })
+        .await
+    }
+
+    async fn enable_mfa_device(
+        &self,
+        request: Request<pb::EnableMfaDeviceRequest>,
+    ) -> Result<Response<pb::EnableMfaDeviceResponse>, Status> {
+        self.known(Op::EnableMfaDevice, request, async |ctx, message: pb::EnableMfaDeviceRequest| {
+            let (user, device) = names::mfa_device(&message.name).of("name")?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let codes = (message.authentication_code_1.as_str(), message.authentication_code_2.as_str());
+            self.app.enable_mfa_device(&ctx, user, device, codes).await?;
+            Ok(pb::EnableMfaDeviceResponse {})
+        })
+        .await
+    }
+
+    async fn list_mfa_devices(
+        &self,
+        request: Request<pb::ListMfaDevicesRequest>,
+    ) -> Result<Response<pb::ListMfaDevicesResponse>, Status> {
+        self.known(Op::ListMfaDevices, request, async |ctx, message: pb::ListMfaDevicesRequest| {
+            let user = names::user(&message.parent).of("parent")?;
+            let rows = self.app.list_mfa_devices(&ctx, &user).await?;
+            let devices = rows.iter().map(|row| mfa_device(&user, &row.device, row.enabled, row.created_at)).collect();
+            Ok(pb::ListMfaDevicesResponse { devices })
+        })
+        .await
+    }
+
+    async fn delete_mfa_device(
+        &self,
+        request: Request<pb::DeleteMfaDeviceRequest>,
+    ) -> Result<Response<pb::DeleteMfaDeviceResponse>, Status> {
+        self.known(Op::DeleteMfaDevice, request, async |ctx, message: pb::DeleteMfaDeviceRequest| {
+            let (user, device) = names::mfa_device(&message.name).of("name")?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_mfa_device(&ctx, user, device).await?;
+            Ok(pb::DeleteMfaDeviceResponse {})
         })
         .await
     }
@@ -431,6 +494,15 @@ fn by_kind(name: &str, user: Op, role: Op) -> Op {
 /// Who and what an attachment is about.
 fn attachment(name: &str, policy: &str) -> Result<(PrincipalName, PolicyRef)> {
     Ok((names::principal(name).of("name")?, names::policy(policy).of("policy")?))
+}
+
+fn mfa_device(user: &PrincipalName, device: &MfaDeviceRef, enabled: bool, created_at: Timestamp) -> pb::MfaDevice {
+    pb::MfaDevice {
+        name: format!("{}/mfaDevices/{}", names::of_principal(user), device.name),
+        serial_number: device.arn().to_string(),
+        enabled,
+        create_time: Some(names::time(created_at)),
+    }
 }
 
 fn managed_policy(row: ManagedPolicyRow) -> pb::Policy {

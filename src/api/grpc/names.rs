@@ -4,8 +4,8 @@ use crate::clock::Timestamp;
 use crate::domain::keyring::UNMADE;
 use crate::error::{Error, Reason, Result};
 use crate::names::{
-    AccountId, Arn, Issuer, PageSize, PageToken, PolicyName, PolicyRef, PrincipalKind, PrincipalName, Region,
-    RepositoryName, RepositoryPattern, RepositoryRef, RoleName, Uid, UserName,
+    AccountId, Arn, Issuer, MfaDeviceName, MfaDeviceRef, PageSize, PageToken, PolicyName, PolicyRef, PrincipalKind,
+    PrincipalName, Region, RepositoryName, RepositoryPattern, RepositoryRef, RoleName, Uid, UserName,
 };
 
 /// Names the field of the request in what is wrong with it.
@@ -138,6 +138,15 @@ pub(super) fn access_key(text: &str) -> Result<(PrincipalName, &str)> {
     let form = "accounts/<12 digits>/users/<name>/accessKeys/<id>";
     let (owner, id) = text.rsplit_once("/accessKeys/").ok_or_else(|| wanted(text, form))?;
     Ok((user(owner)?, id))
+}
+
+/// `accounts/<id>/users/<name>/mfaDevices/<device>`.
+pub(super) fn mfa_device(text: &str) -> Result<(PrincipalName, MfaDeviceRef)> {
+    let form = "accounts/<12 digits>/users/<name>/mfaDevices/<device>";
+    let (owner, name) = text.rsplit_once("/mfaDevices/").ok_or_else(|| wanted(text, form))?;
+    let user = user(owner)?;
+    let device = MfaDeviceRef { account: user.account, name: MfaDeviceName::parse(name)? };
+    Ok((user, device))
 }
 
 /// `accounts/<id>/policies/<name>`.

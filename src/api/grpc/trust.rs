@@ -5,11 +5,15 @@ use super::names::Field;
 use super::{Services, names};
 use crate::clock::Timestamp;
 use crate::ctx::Bound;
+use crate::domain::federated_users::GetFederationToken;
 use crate::domain::federation::{AssumeRoleWithWebIdentity, Federated};
+use crate::domain::mfa_devices::MfaCode;
 use crate::domain::revocations::Of;
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Result};
-use crate::names::{AccountId, Arn, Network, PolicyRef, PrincipalName, SessionName, SessionTag, TagPattern, Uid};
+use crate::names::{
+    AccountId, Arn, FederatedName, Network, PolicyRef, PrincipalName, SessionName, SessionTag, TagPattern, Uid,
+};
 use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
@@ -84,6 +88,52 @@ impl TrustService for Services {
             let user_id = principal.user_id();
             let (account, arn) = (principal.name.account.to_string(), principal.arn().to_string());
             Ok(pb::GetCallerIdentityResponse { account, arn, user_id })
+        })
+        .await
+    }
+
+    async fn get_session_token(
+        &self,
+        request: Request<pb::GetSessionTokenRequest>,
+    ) -> Result<Response<pb::GetSessionTokenResponse>, Status> {
+        self.known(Op::GetSessionToken, request, async |ctx, message: pb::GetSessionTokenRequest| {
+            let duration = message.duration.as_ref().map(names::seconds).transpose().of("duration")?;
+            let mfa = code(&message.mfa_serial_number, &message.mfa_code)?;
+            let issued = self.app.session_token(&ctx, duration.map(Duration::from_secs), mfa.as_ref()).await?;
+            let pb::AssumeRoleResponse { credentials, arn, session } = told(&issued);
+            Ok(pb::GetSessionTokenResponse { credentials, arn, session })
+        })
+        .await
+    }
+
+    async fn get_federation_token(
+        &self,
+        request: Request<pb::GetFederationTokenRequest>,
+    ) -> Result<Response<pb::GetFederationTokenResponse>, Status> {
+        self.known(Op::GetFederationToken, request, async |ctx, message: pb::GetFederationTokenRequest| {
+            let duration = message.duration.as_ref().map(names::seconds).transpose().of("duration")?;
+            let tag = |tag: &pb::SessionTag| SessionTag::new(&tag.key, &tag.value, tag.transitive);
+            let request = GetFederationToken {
+                name: FederatedName::parse(&message.federated_name).of("federated_name")?,
+                policies: message.policies,
+                managed: managed(&message.policy_arns)?,
+                duration: duration.map(Duration::from_secs),
+                tags: message.tags.iter().map(tag).collect::<Result<_, _>>().of("tags")?,
+            };
+            let issued = self.app.federation_token(&ctx, request).await.document("policies")?;
+            let pb::AssumeRoleResponse { credentials, arn, session } = told(&issued);
+            Ok(pb::GetFederationTokenResponse { credentials, arn, session })
+        })
+        .await
+    }
+
+    async fn get_access_key_info(
+        &self,
+        request: Request<pb::GetAccessKeyInfoRequest>,
+    ) -> Result<Response<pb::GetAccessKeyInfoResponse>, Status> {
+        self.known(Op::GetAccessKeyInfo, request, async |ctx, message: pb::GetAccessKeyInfoRequest| {
+            let account = self.app.access_key_account(&ctx, &message.access_key_id).await?.to_string();
+            Ok(pb::GetAccessKeyInfoResponse { account })
         })
         .await
     }
@@ -220,6 +270,7 @@ fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
     let tags = message.tags.iter().map(tag).collect::<Result<_, _>>().of("tags")?;
     let source_identity = Some(message.source_identity.as_str()).filter(|text| !text.is_empty());
     let source_identity = source_identity.map(SessionName::parse).transpose().of("source_identity")?;
+    let mfa = code(&message.mfa_serial_number, &message.mfa_code)?;
     Ok(AssumeRole {
         role: PrincipalName::from_arn(&Arn::parse(&message.role_arn).of("role_arn")?).of("role_arn")?,
         session_name: SessionName::parse(&message.session_name).of("session_name")?,
@@ -229,7 +280,14 @@ fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
         external_id: Some(message.external_id).filter(|id| !id.is_empty()),
         tags,
         source_identity,
+        mfa,
     })
+}
+
+/// A second factor's code, if one is shown.
+fn code(serial: &str, code: &str) -> Result<Option<MfaCode>> {
+    let given = |text| Some(text).filter(|text: &&str| !text.is_empty());
+    MfaCode::of(given(serial), given(code))
 }
 
 fn managed(arns: &[String]) -> Result<Vec<PolicyRef>> {

@@ -40,6 +40,7 @@ fn claims(kind: Kind) -> Claims {
             source_identity: None,
             tags: Vec::new(),
             provider: None,
+            mfa: crate::ctx::Mfa::Unasked,
         },
     }
 }
@@ -112,6 +113,7 @@ fn arbitrary_claims() -> impl Strategy<Value = Claims> {
                 source_identity,
                 tags,
                 provider,
+                mfa: crate::ctx::Mfa::Unasked,
             },
         );
     (kind, principal, "[A-Z0-9]{0,21}", session).prop_map(|(kind, principal, unique_id, session)| Claims {

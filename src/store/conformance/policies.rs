@@ -1,18 +1,20 @@
-//! Managed policies, what they are attached to, and the organization's control policies.
+//! Managed policies, what they are attached to, the organization's control policies; second factors.
 
 use super::super::control_policies::{ControlPolicyKey, ControlPolicyRow, ControlTarget, Controlled};
 use super::super::directory::PrincipalRow;
 use super::super::managed_policies::{Attached, Attachment, ManagedPolicyRow, Purpose};
+use super::super::mfa_devices::MfaDeviceRow;
 use super::super::{Done, Error, Store};
 use super::nouns::{account, at, commit, once, page};
 use super::{Case, cases};
-use crate::names::{PolicyName, PolicyRef, PrincipalKind, PrincipalName};
+use crate::names::{MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, PrincipalKind, PrincipalName};
 use std::collections::BTreeMap;
 
 pub(super) const CASES: &[Case] = cases![
     managed_policies_are_kept_by_account_and_name,
     policies_are_attached_for_a_purpose_and_go_with_their_principal,
     control_policies_are_kept_by_target_kind_and_name,
+    second_factors_are_kept_and_their_codes_used_once,
 ];
 
 fn name(text: &str) -> PolicyName {
@@ -139,4 +141,36 @@ async fn control_policies_are_kept_by_target_kind_and_name(store: &Store) {
         removed
     });
     assert_eq!(removed, [true, true, true, true, false]);
+}
+
+async fn second_factors_are_kept_and_their_codes_used_once(store: &Store) {
+    let device = MfaDeviceRef { account: account(230), name: MfaDeviceName::parse("phone").unwrap() };
+    let row = MfaDeviceRow {
+        device: device.clone(),
+        unique_id: "AIDA230".to_owned(),
+        sealed_secret: vec![1, 2],
+        enabled: false,
+        created_at: at(1),
+    };
+    let kept = row.clone();
+    let used = commit!(store, |tx| {
+        tx.mfa_device_put(&kept).await?;
+        tx.mfa_device_put(&MfaDeviceRow { enabled: true, ..kept.clone() }).await?;
+        let mut used = Vec::new();
+        for step in [5, 5, 4, 6] {
+            used.push(tx.mfa_step_use(&kept.device, step).await?);
+        }
+        used
+    });
+    assert_eq!(used, [true, false, false, true]);
+    let enabled = MfaDeviceRow { enabled: true, ..row };
+    let mut snapshot = store.snapshot().await.unwrap();
+    assert_eq!(snapshot.tx().mfa_device(&device).await.unwrap(), Some(enabled.clone()));
+    assert_eq!(snapshot.tx().mfa_device_list("AIDA230").await.unwrap(), [enabled]);
+    drop(snapshot);
+    let gone = device.clone();
+    let removed = commit!(store, |tx| { (tx.mfa_device_delete(&gone).await?, tx.mfa_device_delete(&gone).await?) });
+    assert_eq!(removed, (true, false));
+    let mut snapshot = store.snapshot().await.unwrap();
+    assert_eq!(snapshot.tx().mfa_device_list("AIDA230").await.unwrap(), []);
 }

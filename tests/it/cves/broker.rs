@@ -186,7 +186,7 @@ async fn cve_2025_62506_a_session_policy_bounds_what_its_holder_does_for_itself_
     assert_eq!(tries(&ctx).await, [false; 5]);
     assert_eq!(tries(&free).await, [true; 5], "the role itself may");
     // Nor is there a way out by credentials of its own: a session takes none for itself.
-    assert_eq!(app.session_token(&ctx, None).await.map(drop).unwrap_err().reason, Reason::AccessDenied);
+    assert_eq!(app.session_token(&ctx, None, None).await.map(drop).unwrap_err().reason, Reason::AccessDenied);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -410,7 +410,7 @@ async fn cve_2025_23208_cve_2026_2733_who_is_removed_or_loses_its_rights_is_give
     let key = Key { id: made.id.clone(), secret: made.secret.clone(), token: None };
     let bearer = log_in_with(&region, &made.id, made.secret.expose().clone()).await;
     let password = http_of(&region, &name).await;
-    let issued = app.session_token(&region.caller(name.clone()).await, None).await.unwrap();
+    let issued = app.session_token(&region.caller(name.clone()).await, None, None).await.unwrap();
     let session = Key {
         id: issued.credentials.access_key_id.clone(),
         secret: issued.credentials.secret.clone(),

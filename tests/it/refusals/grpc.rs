@@ -15,7 +15,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use transship::domain::replication::rules::NewRule;
-use transship::names::{Region as RegionName, UserName};
+use transship::names::{PrincipalKind, PrincipalName, Region as RegionName, UserName};
 use transship::pb::{identity, keys, registry, replication, sharing, storage, trust as trusting};
 use transship::store::grants::GrantAction;
 use transship::store::rules::Destination;
@@ -82,6 +82,8 @@ struct Things {
     rule: String,
     session: String,
     message: String,
+    /// Two codes of a device of the user without keys, `phone`.
+    codes: (String, String),
 }
 
 async fn things(region: &Region) -> Things {
@@ -100,6 +102,8 @@ async fn things(region: &Region) -> Things {
     tenants::role(region, "dev", "victim", &trust(&me, None), &allow(&["ecr:*"], "*")).await;
     let victim = tenants::user(region, "dev", "victim", &allow(&["ecr:*"], "*")).await;
     app.create_user(&admin, dev, &UserName::parse("keyless").unwrap()).await.unwrap();
+    let keyless = PrincipalName { account: dev, kind: PrincipalKind::User, name: "keyless".into() };
+    let phone = crate::mfa::Device::made(region, &admin, &keyless, "phone").await;
     let key_id = app.create_access_key(&admin, victim).await.unwrap().id;
     let key = app.create_key(&admin, dev, "a key of its own").await.unwrap();
     let given = app.create_grant(&admin, dev, grant(dev.as_str(), "app", "v*", &[GrantAction::Pull])).await.unwrap();
@@ -118,6 +122,7 @@ async fn things(region: &Region) -> Things {
         rule: format!("{parent}/rules/{}", rule.id),
         session: format!("{parent}/sessions/{session}"),
         message: crate::denials::message(region, &admin).await,
+        codes: (phone.code(region, 0), phone.code(region, 1)),
         dev: dev.to_string(),
     }
 }
@@ -160,6 +165,8 @@ fn call(method: &'static str, message: &impl Message) -> GrpcCall {
 fn trust_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     let role_arn = format!("arn:aws:iam::{}:role/builder", things.dev);
     let assume = trusting::AssumeRoleRequest { role_arn, session_name: "day".into(), ..Default::default() };
+    let federated = trusting::GetFederationTokenRequest { federated_name: "carol".into(), ..Default::default() };
+    let whose = trusting::GetAccessKeyInfoRequest { access_key_id: things.key_id.clone() };
     let decoded = trusting::DecodeAuthorizationMessageRequest { encoded_message: things.message.clone() };
     let revoke = trusting::RevokeSessionRequest { name: things.session.clone(), ..Default::default() };
     let all = trusting::RevokeSessionsRequest {
@@ -175,6 +182,9 @@ fn trust_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
         who,
         password,
         call("trust.v1.TrustService/DecodeAuthorizationMessage", &decoded),
+        call("trust.v1.TrustService/GetSessionToken", &trusting::GetSessionTokenRequest::default()),
+        call("trust.v1.TrustService/GetFederationToken", &federated),
+        call("trust.v1.TrustService/GetAccessKeyInfo", &whose),
         call("trust.v1.TrustService/AssumeRole", &assume),
         call("trust.v1.TrustService/ListSessions", &sessions),
         call("trust.v1.TrustService/RevokeSession", &revoke),
@@ -234,7 +244,21 @@ fn identity_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     let key = pb::CreateAccessKeyRequest { parent: format!("{parent}/users/keyless"), ..Default::default() };
     let lost =
         pb::DeleteAccessKeyRequest { name: format!("{victim}/accessKeys/{}", things.key_id), ..Default::default() };
+    let keyless = format!("{parent}/users/keyless");
+    let device =
+        pb::CreateMfaDeviceRequest { parent: keyless.clone(), device_id: "fresh".into(), ..Default::default() };
+    let enabled = pb::EnableMfaDeviceRequest {
+        name: format!("{keyless}/mfaDevices/phone"),
+        authentication_code_1: things.codes.0.clone(),
+        authentication_code_2: things.codes.1.clone(),
+        ..Default::default()
+    };
+    let disabled = pb::DeleteMfaDeviceRequest { name: format!("{keyless}/mfaDevices/fresh"), ..Default::default() };
     let mut calls = vec![
+        call("identity.v1.IdentityService/CreateMfaDevice", &device),
+        call("identity.v1.IdentityService/EnableMfaDevice", &enabled),
+        call("identity.v1.IdentityService/ListMfaDevices", &pb::ListMfaDevicesRequest { parent: keyless }),
+        call("identity.v1.IdentityService/DeleteMfaDevice", &disabled),
         call("identity.v1.IdentityService/CreatePolicy", &managed),
         call("identity.v1.IdentityService/UpdatePolicy", &changed),
         call(
