@@ -206,6 +206,16 @@ operations! {
     PutUserPolicy "iam:PutUserPolicy" Write Principal "0.2";
     /// Attach or replace a role's identity policy.
     PutRolePolicy "iam:PutRolePolicy" Write Principal "0.1";
+    /// Register a role of AWS that the broker may take for the account, or change what it is registered for.
+    PutAwsRole "transship:PutAwsRole" Write Principal "0.2";
+    /// See that a role of AWS is let to the broker with the external id alone.
+    VerifyAwsRole "transship:VerifyAwsRole" Write Principal "0.2";
+    /// Read which roles of AWS an account has.
+    ListAwsRoles "transship:ListAwsRoles" Read Principal "0.2";
+    /// Remove a role of AWS.
+    DeleteAwsRole "transship:DeleteAwsRole" Write Principal "0.2";
+    /// Take credentials of AWS by a role that the account has.
+    GetAwsCredentials "transship:GetAwsCredentials" Write Principal "0.2";
     /// Make a second factor for a user; its secret is shown once.
     CreateMfaDevice "iam:CreateVirtualMFADevice" Write Principal "0.2";
     /// Show that a second factor is in its user's hands: from now on it counts.

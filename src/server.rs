@@ -20,7 +20,7 @@ use crate::pb::replication::transport_service_server::TransportServiceServer;
 use crate::peer::{self, Peers, Transport};
 use crate::secret::Secret;
 use crate::store::{self, Store};
-use crate::upstream::{self, AwsKms, Egress, HttpsIssuers, RemoteSts};
+use crate::upstream::{self, AwsKms, Broker, Egress, HttpsIssuers, RemoteSts};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -181,6 +181,7 @@ async fn assemble(settings: &Settings) -> Result<Arc<App>> {
     app.issuers_from(Arc::new(issuers));
     if let Some(sts) = &settings.sts {
         let place = Place { endpoint: aws_endpoint(&sts.endpoint)?, region: sts.region.clone() };
+        app.aws_roles_from(Arc::new(Box::pin(Broker::new(&place, None)).await));
         app.aws_identities_from(Arc::new(RemoteSts::new(place)));
     }
     app.claim_node().await?;

@@ -192,6 +192,12 @@ impl Document {
         !self.keys.is_empty() || self.statements.iter().any(|statement| !statement.conditions.is_empty())
     }
 
+    /// Whether some statement allows every action on every resource, always.
+    #[must_use]
+    pub fn allows_everything(&self) -> bool {
+        self.statements.iter().any(Statement::allows_everything)
+    }
+
     /// Whether some statement allows something.
     #[must_use]
     pub fn allows_something(&self) -> bool {

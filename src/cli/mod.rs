@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod aws_role;
 pub mod client;
 mod completion;
 mod control_policy;
@@ -94,6 +95,9 @@ enum Command {
     /// Roles, their policies and sessions.
     #[command(subcommand)]
     Role(principal::Role),
+    /// Roles of AWS that the server takes for the account.
+    #[command(subcommand)]
+    AwsRole(aws_role::AwsRole),
     /// Second factors of users.
     #[command(subcommand)]
     MfaDevice(mfa_device::MfaDevice),
@@ -236,6 +240,7 @@ async fn remote(global: Global, command: Command) -> Result<ExitCode> {
         Command::Account(command) => command.run(&session).await?,
         Command::User(command) => command.run(&session).await?,
         Command::Role(command) => command.run(&session).await?,
+        Command::AwsRole(command) => command.run(&session).await?,
         Command::MfaDevice(command) => command.run(&session).await?,
         Command::ManagedPolicy(command) => command.run(&session).await?,
         Command::ControlPolicy(command) => command.run(&session).await?,

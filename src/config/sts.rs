@@ -19,7 +19,7 @@ pub(super) enum StsFile {
     /// Sessions are this server's own; no identity of AWS is let in.
     #[default]
     Embedded,
-    /// Identities of AWS may take roles too.
+    /// Identities of AWS may take roles too, and roles of AWS are taken for accounts.
     Aws { endpoint: Option<String>, region: Option<String> },
 }
 

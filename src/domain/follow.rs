@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Reason, Result};
 use crate::names::{AccountId, Region, Uid};
 use crate::secret::Secret;
+use crate::store::aws_roles::{AwsRoleRow, aws_role_of};
 use crate::store::control_policies::{ControlPolicyKey, ControlPolicyRow};
 use crate::store::directory::{AccessKeyRow, Account, Organization, Policy, PrincipalRow, TokenKeyRow};
 use crate::store::managed_policies::{Attachment, ManagedPolicyRow, managed_policy_of};
@@ -60,6 +61,8 @@ pub enum Entry {
     ManagedPolicy(ManagedPolicyRow),
     /// A bound of the organization on its accounts.
     ControlPolicy(ControlPolicyRow),
+    /// A role of AWS that an account has.
+    AwsRole(AwsRoleRow),
     /// An issuer of identity tokens that an account trusts.
     OidcProvider(OidcProviderRow),
     /// An access key: id, owner, secret, when it was made.
@@ -135,6 +138,7 @@ async fn learn(tx: &mut Tx<'_>, entry: &Entry, now: Timestamp) -> Result<()> {
         }
         Entry::ManagedPolicy(row) => tx.managed_policy_put(row).await?,
         Entry::ControlPolicy(row) => tx.control_policy_put(row).await?,
+        Entry::AwsRole(row) => tx.aws_role_put(row).await?,
         Entry::OidcProvider(row) => tx.oidc_provider_put(row).await?,
         Entry::Revocation(revocation) => {
             let foreign = Revocation { local_origin: false, ..revocation.clone() };
@@ -166,6 +170,11 @@ async fn forget(tx: &mut Tx<'_>, kind: &str, subject: &str) -> Result<()> {
         "managed-policy" => {
             if let Some(policy) = managed_policy_of(subject) {
                 tx.managed_policy_delete(&policy).await?;
+            }
+        }
+        "aws-role" => {
+            if let Some(role) = aws_role_of(subject) {
+                tx.aws_role_delete(&role).await?;
             }
         }
         "control-policy" => {
@@ -267,6 +276,10 @@ impl App {
                 Some(policy) => tx.managed_policy(&policy).await?.map(Entry::ManagedPolicy),
                 None => return Ok(None),
             },
+            "aws-role" => match aws_role_of(subject) {
+                Some(role) => tx.aws_role(&role).await?.map(Entry::AwsRole),
+                None => return Ok(None),
+            },
             "control-policy" => match ControlPolicyKey::of_subject(subject) {
                 Some(key) => tx.control_policy(&key).await?.map(Entry::ControlPolicy),
                 None => return Ok(None),
@@ -323,6 +336,7 @@ impl App {
             | Entry::OidcProvider(_)
             | Entry::ManagedPolicy(_)
             | Entry::ControlPolicy(_)
+            | Entry::AwsRole(_)
             | Entry::Revocation(_)
             | Entry::Removed(..)) => Learned::Plain(other),
         })

@@ -4,6 +4,7 @@
 //! transaction, then hands the gate a change. No wire format and no SQL below this line.
 
 pub mod access;
+pub mod aws_roles;
 pub mod blobs;
 pub mod bootstrap;
 pub mod control_policies;
@@ -43,6 +44,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::gate::Gate;
 use crate::identity::aws::AwsSts;
+use crate::identity::aws_roles::AwsRoles;
 use crate::identity::issuers::Issuers;
 use crate::identity::{ReplayCache, TokenKeys};
 use crate::keys::{BranchCache, Kms, RootKey};
@@ -111,6 +113,8 @@ pub struct App {
     mfa_attempts: mfa_devices::Attempts,
     issuers: OnceLock<Arc<dyn Issuers>>,
     aws: OnceLock<Arc<dyn AwsSts>>,
+    aws_roles: OnceLock<Arc<dyn AwsRoles>>,
+    aws_sessions: aws_roles::Sessions,
     meter: rates::Meter,
     pub(crate) home_heard: follow::Heard,
     pub(crate) faults: replication::Faults,
@@ -154,6 +158,8 @@ impl App {
             mfa_attempts: mfa_devices::Attempts::default(),
             issuers: OnceLock::new(),
             aws: OnceLock::new(),
+            aws_roles: OnceLock::new(),
+            aws_sessions: aws_roles::Sessions::default(),
             faults: replication::Faults::default(),
             sweeping: tokio::sync::Mutex::default(),
             setting_aside: tokio::sync::Mutex::default(),

@@ -33,8 +33,9 @@ use documents::Documents;
 use judge::Judge;
 pub use judge::Ruling;
 pub use resource::{
-    Directory, FederatedUser, FederatedUserAddress, Identified, Key, KeyAddress, Keyring, NewMfaDevice, NewRepository,
-    Object, Organization, Registry, Repository, RepositoryAddress, Resource, Role, RoleAddress, Target, User,
+    AwsRole, Directory, FederatedUser, FederatedUserAddress, Identified, Key, KeyAddress, Keyring, NewMfaDevice,
+    NewRepository, Object, Organization, Registry, Repository, RepositoryAddress, Resource, Role, RoleAddress, Target,
+    User,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -6,9 +6,10 @@ use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Mfa, Principal};
 use crate::error::{Error, Reason, Result};
 use crate::names::{
-    AccountId, Arn, Digest, FederatedName, MfaDeviceRef, PrincipalName, RepositoryRef, SessionName, SessionTag, Tag,
+    AccountId, Arn, AwsRoleRef, Digest, FederatedName, MfaDeviceRef, PrincipalName, RepositoryRef, SessionName,
+    SessionTag, Tag,
 };
-use crate::store::{self, Tx, directory, registries, repositories};
+use crate::store::{self, Tx, aws_roles, directory, registries, repositories};
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -366,6 +367,27 @@ impl Resource for User {
 
     fn missing(address: &Self::Address, _: &Ctx) -> Error {
         let text = format!("account {} has no user {}", address.account, address.name);
+        Error::new(Reason::NotFound, text).with("name", &address.name)
+    }
+}
+
+/// A role of AWS that an account has.
+#[derive(Clone, Debug)]
+pub struct AwsRole(pub aws_roles::AwsRoleRow);
+
+impl Resource for AwsRole {
+    type Address = AwsRoleRef;
+
+    fn target(address: &Self::Address) -> Target {
+        Target::new(address.arn().as_str(), Some(address.account))
+    }
+
+    async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {
+        Ok(tx.aws_role(address).await?.map(Self))
+    }
+
+    fn missing(address: &Self::Address, _: &Ctx) -> Error {
+        let text = format!("account {} has no AWS role {}", address.account, address.name);
         Error::new(Reason::NotFound, text).with("name", &address.name)
     }
 }

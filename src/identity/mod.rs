@@ -5,6 +5,7 @@
 //! same answer. What the caller may do is not asked here.
 
 pub mod aws;
+pub mod aws_roles;
 pub mod basic;
 pub mod bearer;
 mod bounds;

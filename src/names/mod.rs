@@ -29,8 +29,8 @@ pub use mutability::{TagFilter, TagMutability};
 pub use network::Network;
 pub use page::{PageSize, PageToken};
 pub use principal::{
-    FederatedName, MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, PrincipalKind, PrincipalName, RoleArn, RoleName,
-    SessionName, UserName,
+    AwsRoleName, AwsRoleRef, FederatedName, MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, PrincipalKind,
+    PrincipalName, RoleArn, RoleName, SessionName, UserName,
 };
 pub use profile::Profile;
 pub use protected::Protected;

@@ -98,6 +98,28 @@ impl MfaDeviceRef {
     }
 }
 
+iam_name!(
+    /// The name under which an account has a role of AWS.
+    AwsRoleName, "AWS role name", 1, 64
+);
+
+/// A role of AWS that the broker takes for an account.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct AwsRoleRef {
+    /// The account.
+    pub account: AccountId,
+    /// The name that the account has given it.
+    pub name: AwsRoleName,
+}
+
+impl AwsRoleRef {
+    /// `arn:aws:iam::<account>:aws-role/<name>`, by which policies say who may use it.
+    #[must_use]
+    pub fn arn(&self) -> Arn {
+        Arn::new("iam", "", Some(self.account), &format!("aws-role/{}", self.name))
+    }
+}
+
 /// A managed policy of an account.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct PolicyRef {
@@ -212,6 +234,12 @@ impl RoleArn {
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+}
+
+impl std::fmt::Display for RoleArn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -5,10 +5,12 @@ use crate::domain::follow::Entry;
 use crate::domain::replication::{ImageChange, NeededBlob, SentManifest};
 use crate::error::{Error, Reason, Result};
 use crate::names::{
-    AccountId, Digest, Issuer, MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, Region, RepositoryName, Tag, Uid,
+    AccountId, AwsRoleName, AwsRoleRef, Digest, Issuer, MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, Region,
+    RepositoryName, RoleArn, Tag, Uid,
 };
 use crate::pb::replication as pb;
 use crate::secret::Secret;
+use crate::store::aws_roles::AwsRoleRow;
 use crate::store::control_policies::{ControlPolicyKey, ControlPolicyRow, ControlTarget, Controlled};
 use crate::store::directory::{Account, Organization, Policy, PrincipalRow, principal_name};
 use crate::store::managed_policies::{Attachment, ManagedPolicyRow, Purpose};
@@ -139,6 +141,16 @@ impl From<Entry> for pb::DirectoryEntry {
                 document: row.document,
                 created_at: row.created_at.micros(),
             }),
+            Entry::AwsRole(row) => Sent::AwsRole(pb::AwsRoleEntry {
+                account: row.role.account.to_string(),
+                name: row.role.name.to_string(),
+                role_arn: row.arn.to_string(),
+                external_id: row.external_id,
+                policy: row.policy,
+                duration_secs: row.duration_secs,
+                verified_at: row.verified_at.map(Timestamp::micros),
+                created_at: row.created_at.micros(),
+            }),
             Entry::Removed(kind, subject) => Sent::Removed(pb::RemovedEntry { kind, subject }),
         };
         Self { entry: Some(sent) }
@@ -231,6 +243,15 @@ impl TryFrom<pb::DirectoryEntry> for Entry {
                     name: PolicyName::parse(&sent.name)?,
                 },
                 document: sent.document,
+                created_at: Timestamp::from_micros(sent.created_at),
+            }),
+            Sent::AwsRole(sent) => Self::AwsRole(AwsRoleRow {
+                role: AwsRoleRef { account: AccountId::parse(&sent.account)?, name: AwsRoleName::parse(&sent.name)? },
+                arn: RoleArn::parse(&sent.role_arn)?,
+                external_id: sent.external_id,
+                policy: sent.policy,
+                duration_secs: sent.duration_secs,
+                verified_at: sent.verified_at.map(Timestamp::from_micros),
                 created_at: Timestamp::from_micros(sent.created_at),
             }),
             Sent::Removed(sent) => Self::Removed(sent.kind, sent.subject),

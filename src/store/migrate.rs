@@ -18,6 +18,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_oidc.sql"),
     include_str!("migrations/0005_managed_policies.sql"),
     include_str!("migrations/0006_mfa.sql"),
+    include_str!("migrations/0007_aws_roles.sql"),
 ];
 
 /// Brings the database to the newest version.

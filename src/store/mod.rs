@@ -5,6 +5,7 @@
 //! policy. SQL stands only in this folder, in one file per noun.
 
 pub mod audit;
+pub mod aws_roles;
 pub mod blobs;
 pub mod claims;
 pub mod collections;

@@ -6,8 +6,8 @@
 use super::error::{Error, Kind};
 use crate::clock::Timestamp;
 use crate::names::{
-    AccountId, Arn, Digest, Issuer, MediaType, MfaDeviceName, PolicyName, PrincipalKind, Profile, Protected, Region,
-    RepositoryName, RoleName, SessionName, Tag, TagMutability, TagPattern, Uid, UserName,
+    AccountId, Arn, AwsRoleName, Digest, Issuer, MediaType, MfaDeviceName, PolicyName, PrincipalKind, Profile,
+    Protected, Region, RepositoryName, RoleArn, RoleName, SessionName, Tag, TagMutability, TagPattern, Uid, UserName,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -89,6 +89,7 @@ macro_rules! stored_as_text {
 stored_as_text!(
     AccountId,
     Arn,
+    AwsRoleName,
     Digest,
     Issuer,
     MediaType,
@@ -98,6 +99,7 @@ stored_as_text!(
     Protected,
     Region,
     RepositoryName,
+    RoleArn,
     RoleName,
     SessionName,
     Tag,

@@ -1,5 +1,6 @@
 //! Services of others that this server calls. Nothing outside this module names an AWS client.
 
+mod broker;
 mod exchange;
 mod issuers;
 mod kms;
@@ -7,6 +8,7 @@ mod role;
 pub mod s3;
 mod sts;
 
+pub use broker::Broker;
 pub use issuers::{Egress, HttpsIssuers};
 pub use kms::{AwsKms, Credentials, Settings};
 pub use role::Role;

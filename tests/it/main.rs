@@ -12,6 +12,7 @@ mod architecture;
 mod audit;
 mod aws;
 mod aws_identities;
+mod aws_roles;
 mod bad_input;
 mod bucket;
 mod canaries;

@@ -4,8 +4,9 @@ use crate::clock::Timestamp;
 use crate::domain::keyring::UNMADE;
 use crate::error::{Error, Reason, Result};
 use crate::names::{
-    AccountId, Arn, Issuer, MfaDeviceName, MfaDeviceRef, PageSize, PageToken, PolicyName, PolicyRef, PrincipalKind,
-    PrincipalName, Region, RepositoryName, RepositoryPattern, RepositoryRef, RoleName, Uid, UserName,
+    AccountId, Arn, AwsRoleName, AwsRoleRef, Issuer, MfaDeviceName, MfaDeviceRef, PageSize, PageToken, PolicyName,
+    PolicyRef, PrincipalKind, PrincipalName, Region, RepositoryName, RepositoryPattern, RepositoryRef, RoleName, Uid,
+    UserName,
 };
 
 /// Names the field of the request in what is wrong with it.
@@ -147,6 +148,12 @@ pub(super) fn mfa_device(text: &str) -> Result<(PrincipalName, MfaDeviceRef)> {
     let user = user(owner)?;
     let device = MfaDeviceRef { account: user.account, name: MfaDeviceName::parse(name)? };
     Ok((user, device))
+}
+
+/// `accounts/<id>/awsRoles/<name>`.
+pub(super) fn aws_role(text: &str) -> Result<AwsRoleRef> {
+    let (account, name) = below(text, "awsRoles", "accounts/<12 digits>/awsRoles/<name>")?;
+    Ok(AwsRoleRef { account, name: AwsRoleName::parse(name)? })
 }
 
 /// `accounts/<id>/policies/<name>`.

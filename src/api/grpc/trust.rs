@@ -5,6 +5,7 @@ use super::names::Field;
 use super::{Services, names};
 use crate::clock::Timestamp;
 use crate::ctx::Bound;
+use crate::domain::aws_roles::{DURATION_DEFAULT_SECS, NewAwsRole};
 use crate::domain::federated_users::GetFederationToken;
 use crate::domain::federation::{AssumeRoleWithWebIdentity, Federated};
 use crate::domain::mfa_devices::MfaCode;
@@ -12,12 +13,14 @@ use crate::domain::revocations::Of;
 use crate::domain::sessions::{AssumeRole, Issued};
 use crate::error::{Error, Result};
 use crate::names::{
-    AccountId, Arn, FederatedName, Network, PolicyRef, PrincipalName, SessionName, SessionTag, TagPattern, Uid,
+    AccountId, Arn, AwsRoleName, AwsRoleRef, FederatedName, Network, PolicyRef, PrincipalName, RoleArn, SessionName,
+    SessionTag, TagPattern, Uid,
 };
 use crate::ops::Op;
 use crate::pb::trust as pb;
 use crate::pb::trust::trust_service_server::TrustService;
 use crate::secret::Secret;
+use crate::store::aws_roles::AwsRoleRow;
 use crate::store::sessions::SessionRow;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -134,6 +137,87 @@ impl TrustService for Services {
         self.known(Op::GetAccessKeyInfo, request, async |ctx, message: pb::GetAccessKeyInfoRequest| {
             let account = self.app.access_key_account(&ctx, &message.access_key_id).await?.to_string();
             Ok(pb::GetAccessKeyInfoResponse { account })
+        })
+        .await
+    }
+
+    async fn put_aws_role(
+        &self,
+        request: Request<pb::PutAwsRoleRequest>,
+    ) -> Result<Response<pb::PutAwsRoleResponse>, Status> {
+        self.known(Op::PutAwsRole, request, async |ctx, message: pb::PutAwsRoleRequest| {
+            let account = names::account(&message.parent).of("parent")?;
+            let role = AwsRoleRef { account, name: AwsRoleName::parse(&message.aws_role_id).of("aws_role_id")? };
+            let new = NewAwsRole {
+                arn: RoleArn::parse(&message.role_arn).of("role_arn")?,
+                policy: message.policy,
+                duration_secs: message.duration.map_or(DURATION_DEFAULT_SECS, |duration| duration.seconds),
+            };
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            let row = self.app.put_aws_role(&ctx, role, new).await.document("policy")?;
+            let made = aws_role(row);
+            // What would be made has no external id yet.
+            let made = if message.validate_only { pb::AwsRole { external_id: String::new(), ..made } } else { made };
+            Ok(pb::PutAwsRoleResponse { aws_role: Some(made) })
+        })
+        .await
+    }
+
+    async fn verify_aws_role(
+        &self,
+        request: Request<pb::VerifyAwsRoleRequest>,
+    ) -> Result<Response<pb::VerifyAwsRoleResponse>, Status> {
+        self.known(Op::VerifyAwsRole, request, async |ctx, message: pb::VerifyAwsRoleRequest| {
+            let role = names::aws_role(&message.name).of("name")?;
+            let ctx = changing(ctx, "", message.validate_only, "")?;
+            let row = self.app.verify_aws_role(&ctx, &role).await?;
+            Ok(pb::VerifyAwsRoleResponse { aws_role: Some(aws_role(row)) })
+        })
+        .await
+    }
+
+    async fn list_aws_roles(
+        &self,
+        request: Request<pb::ListAwsRolesRequest>,
+    ) -> Result<Response<pb::ListAwsRolesResponse>, Status> {
+        self.known(Op::ListAwsRoles, request, async |ctx, message: pb::ListAwsRolesRequest| {
+            let account = names::account(&message.parent).of("parent")?;
+            let (size, token) = names::page(message.page_size, &message.page_token)?;
+            let after = token.as_ref().map_or("", |token| token.key());
+            let rows = self.app.list_aws_roles(&ctx, account, after, size).await?;
+            let next_page_token = names::next_page(&rows, size, |row| row.role.name.to_string());
+            Ok(pb::ListAwsRolesResponse { aws_roles: rows.into_iter().map(aws_role).collect(), next_page_token })
+        })
+        .await
+    }
+
+    async fn delete_aws_role(
+        &self,
+        request: Request<pb::DeleteAwsRoleRequest>,
+    ) -> Result<Response<pb::DeleteAwsRoleResponse>, Status> {
+        self.known(Op::DeleteAwsRole, request, async |ctx, message: pb::DeleteAwsRoleRequest| {
+            let role = names::aws_role(&message.name).of("name")?;
+            let ctx = changing(ctx, &message.request_id, message.validate_only, "")?;
+            self.app.delete_aws_role(&ctx, &role).await?;
+            Ok(pb::DeleteAwsRoleResponse {})
+        })
+        .await
+    }
+
+    async fn get_aws_credentials(
+        &self,
+        request: Request<pb::GetAwsCredentialsRequest>,
+    ) -> Result<Response<pb::GetAwsCredentialsResponse>, Status> {
+        self.known(Op::GetAwsCredentials, request, async |ctx, message: pb::GetAwsCredentialsRequest| {
+            let role = names::aws_role(&message.name).of("name")?;
+            let given = self.app.aws_credentials(&ctx, &role).await?;
+            let credentials = pb::Credentials {
+                access_key_id: given.access_key_id,
+                secret_access_key: given.secret.expose().clone(),
+                session_token: given.session_token.expose().clone(),
+                expire_time: Some(names::time(given.expires_at)),
+            };
+            Ok(pb::GetAwsCredentialsResponse { credentials: Some(credentials) })
         })
         .await
     }
@@ -282,6 +366,19 @@ fn wanted(message: pb::AssumeRoleRequest) -> Result<AssumeRole> {
         source_identity,
         mfa,
     })
+}
+
+fn aws_role(row: AwsRoleRow) -> pb::AwsRole {
+    let duration = Duration::from_secs(u64::try_from(row.duration_secs).unwrap_or_default());
+    pb::AwsRole {
+        name: format!("accounts/{}/awsRoles/{}", row.role.account, row.role.name),
+        role_arn: row.arn.to_string(),
+        external_id: row.external_id,
+        policy: row.policy,
+        duration: Some(names::duration(duration)),
+        verify_time: row.verified_at.map(names::time),
+        create_time: Some(names::time(row.created_at)),
+    }
 }
 
 /// A second factor's code, if one is shown.

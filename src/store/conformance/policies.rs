@@ -1,5 +1,6 @@
 //! Managed policies, what they are attached to, the organization's control policies; second factors.
 
+use super::super::aws_roles::AwsRoleRow;
 use super::super::control_policies::{ControlPolicyKey, ControlPolicyRow, ControlTarget, Controlled};
 use super::super::directory::PrincipalRow;
 use super::super::managed_policies::{Attached, Attachment, ManagedPolicyRow, Purpose};
@@ -7,7 +8,9 @@ use super::super::mfa_devices::MfaDeviceRow;
 use super::super::{Done, Error, Store};
 use super::nouns::{account, at, commit, once, page};
 use super::{Case, cases};
-use crate::names::{MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, PrincipalKind, PrincipalName};
+use crate::names::{
+    AwsRoleName, AwsRoleRef, MfaDeviceName, MfaDeviceRef, PolicyName, PolicyRef, PrincipalKind, PrincipalName, RoleArn,
+};
 use std::collections::BTreeMap;
 
 pub(super) const CASES: &[Case] = cases![
@@ -15,6 +18,7 @@ pub(super) const CASES: &[Case] = cases![
     policies_are_attached_for_a_purpose_and_go_with_their_principal,
     control_policies_are_kept_by_target_kind_and_name,
     second_factors_are_kept_and_their_codes_used_once,
+    roles_of_aws_are_kept_by_account_and_name,
 ];
 
 fn name(text: &str) -> PolicyName {
@@ -173,4 +177,31 @@ async fn second_factors_are_kept_and_their_codes_used_once(store: &Store) {
     assert_eq!(removed, (true, false));
     let mut snapshot = store.snapshot().await.unwrap();
     assert_eq!(snapshot.tx().mfa_device_list("AIDA230").await.unwrap(), []);
+}
+
+async fn roles_of_aws_are_kept_by_account_and_name(store: &Store) {
+    let row = AwsRoleRow {
+        role: AwsRoleRef { account: account(240), name: AwsRoleName::parse("logs").unwrap() },
+        arn: RoleArn::parse("arn:aws:iam::210987654321:role/path/logs").unwrap(),
+        external_id: "e".to_owned(),
+        policy: "{}".to_owned(),
+        duration_secs: 900,
+        verified_at: None,
+        created_at: at(1),
+    };
+    let verified = AwsRoleRow { verified_at: Some(at(2)), ..row.clone() };
+    let kept = (row.clone(), verified.clone());
+    commit!(store, |tx| {
+        tx.aws_role_put(&kept.0).await?;
+        tx.aws_role_put(&kept.1).await?;
+    });
+    let mut snapshot = store.snapshot().await.unwrap();
+    assert_eq!(snapshot.tx().aws_role(&row.role).await.unwrap(), Some(verified.clone()));
+    assert_eq!(snapshot.tx().aws_role_list(account(240), "", page()).await.unwrap(), [verified]);
+    assert_eq!(snapshot.tx().aws_role_list(account(240), "logs", page()).await.unwrap(), []);
+    assert_eq!(snapshot.tx().aws_role_list(account(241), "", page()).await.unwrap(), []);
+    drop(snapshot);
+    let gone = row.role.clone();
+    let removed = commit!(store, |tx| { (tx.aws_role_delete(&gone).await?, tx.aws_role_delete(&gone).await?) });
+    assert_eq!(removed, (true, false));
 }

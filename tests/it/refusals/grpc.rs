@@ -84,6 +84,8 @@ struct Things {
     message: String,
     /// Two codes of a device of the user without keys, `phone`.
     codes: (String, String),
+    /// Where the broker takes roles of AWS.
+    _aws: crate::aws_roles::Aws,
 }
 
 async fn things(region: &Region) -> Things {
@@ -104,6 +106,8 @@ async fn things(region: &Region) -> Things {
     app.create_user(&admin, dev, &UserName::parse("keyless").unwrap()).await.unwrap();
     let keyless = PrincipalName { account: dev, kind: PrincipalKind::User, name: "keyless".into() };
     let phone = crate::mfa::Device::made(region, &admin, &keyless, "phone").await;
+    let aws = crate::aws_roles::Aws::of(region).await;
+    aws.registered(region, "logs").await;
     let key_id = app.create_access_key(&admin, victim).await.unwrap().id;
     let key = app.create_key(&admin, dev, "a key of its own").await.unwrap();
     let given = app.create_grant(&admin, dev, grant(dev.as_str(), "app", "v*", &[GrantAction::Pull])).await.unwrap();
@@ -123,6 +127,7 @@ async fn things(region: &Region) -> Things {
         session: format!("{parent}/sessions/{session}"),
         message: crate::denials::message(region, &admin).await,
         codes: (phone.code(region, 0), phone.code(region, 1)),
+        _aws: aws,
         dev: dev.to_string(),
     }
 }
@@ -165,6 +170,17 @@ fn call(method: &'static str, message: &impl Message) -> GrpcCall {
 fn trust_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
     let role_arn = format!("arn:aws:iam::{}:role/builder", things.dev);
     let assume = trusting::AssumeRoleRequest { role_arn, session_name: "day".into(), ..Default::default() };
+    let logs = format!("{parent}/awsRoles/logs");
+    let aws_role = trusting::PutAwsRoleRequest {
+        parent: parent.to_owned(),
+        aws_role_id: "fresh".into(),
+        role_arn: "arn:aws:iam::210987654321:role/logs".into(),
+        policy: allow(&["s3:GetObject"], "*"),
+        ..Default::default()
+    };
+    let verify = trusting::VerifyAwsRoleRequest { name: logs.clone(), ..Default::default() };
+    let aws_roles = trusting::ListAwsRolesRequest { parent: parent.to_owned(), ..Default::default() };
+    let removed = trusting::DeleteAwsRoleRequest { name: format!("{parent}/awsRoles/fresh"), ..Default::default() };
     let federated = trusting::GetFederationTokenRequest { federated_name: "carol".into(), ..Default::default() };
     let whose = trusting::GetAccessKeyInfoRequest { access_key_id: things.key_id.clone() };
     let decoded = trusting::DecodeAuthorizationMessageRequest { encoded_message: things.message.clone() };
@@ -185,6 +201,11 @@ fn trust_calls(things: &Things, parent: &str) -> Vec<GrpcCall> {
         call("trust.v1.TrustService/GetSessionToken", &trusting::GetSessionTokenRequest::default()),
         call("trust.v1.TrustService/GetFederationToken", &federated),
         call("trust.v1.TrustService/GetAccessKeyInfo", &whose),
+        call("trust.v1.TrustService/PutAwsRole", &aws_role),
+        call("trust.v1.TrustService/VerifyAwsRole", &verify),
+        call("trust.v1.TrustService/ListAwsRoles", &aws_roles),
+        call("trust.v1.TrustService/GetAwsCredentials", &trusting::GetAwsCredentialsRequest { name: logs }),
+        call("trust.v1.TrustService/DeleteAwsRole", &removed),
         call("trust.v1.TrustService/AssumeRole", &assume),
         call("trust.v1.TrustService/ListSessions", &sessions),
         call("trust.v1.TrustService/RevokeSession", &revoke),
