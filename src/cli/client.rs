@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Result};
 use crate::clock::{Clock, Timestamp};
-use crate::identity::{Endpoint, sign};
+use crate::identity::{Endpoint, aws, sign};
 use crate::names::{Region, Uid};
 use crate::pb::identity::identity_service_client::IdentityServiceClient;
 use crate::pb::keys::key_service_client::KeyServiceClient;
@@ -16,6 +16,7 @@ use crate::pb::trust::{
     AssumeRoleWithWebIdentityRequest, ExchangeTokenRequest, GetAuthorizationTokenRequest, GetCallerIdentityRequest,
 };
 use crate::secret::Secret;
+use crate::upstream;
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -61,15 +62,34 @@ pub enum Proof {
     Keys(Credentials),
     /// A token that it shows.
     WebIdentity(WebIdentity),
+    /// As whom AWS knows it.
+    Aws(AwsIdentity),
+}
+
+/// Which role somebody takes as whom AWS knows it.
+#[derive(Clone, Debug)]
+pub struct AwsIdentity {
+    /// The role to take.
+    pub role_arn: String,
+    /// The session's name.
+    pub session_name: String,
+    /// For whom the proof is. A server that is told of no organization could show the proof to another.
+    pub organization: Option<Uid>,
 }
 
 impl Proof {
-    /// Reads the variables that AWS clients read: keys, or else a role and the file of an identity token.
+    /// Reads the variables that AWS clients read, keys, or else a role and the file of an identity token; before them our own,
+    /// which say that AWS's credentials are to be a proof and no keys of ours.
     ///
     /// # Errors
     /// When neither is set, or the file cannot be read.
     pub fn from_environment() -> Result<Self> {
         let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let session_name = read("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "transship".to_owned());
+        if let Some(role_arn) = read("TRANSSHIP_AWS_ROLE_ARN") {
+            let organization = read("TRANSSHIP_ORGANIZATION").map(|uid| Uid::parse(&uid)).transpose()?;
+            return Ok(Self::Aws(AwsIdentity { role_arn, session_name, organization }));
+        }
         if let (Some(access_key_id), Some(secret)) = (read("AWS_ACCESS_KEY_ID"), read("AWS_SECRET_ACCESS_KEY")) {
             let session_token = read("AWS_SESSION_TOKEN").map(Secret::new);
             return Ok(Self::Keys(Credentials { access_key_id, secret: Secret::new(secret), session_token }));
@@ -77,10 +97,10 @@ impl Proof {
         let (Some(role_arn), Some(file)) = (read("AWS_ROLE_ARN"), read("AWS_WEB_IDENTITY_TOKEN_FILE")) else {
             return Err(Failure::usage(
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary credentials), or \
-                 AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE",
+                 AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE, or TRANSSHIP_AWS_ROLE_ARN and TRANSSHIP_ORGANIZATION where \
+                 AWS knows you",
             ));
         };
-        let session_name = read("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "transship".to_owned());
         let token = Secret::new(super::read(file.as_ref())?.trim().to_owned());
         Ok(Self::WebIdentity(WebIdentity { role_arn, session_name, token }))
     }
@@ -117,6 +137,7 @@ impl Client {
         let credentials = match proof {
             Proof::Keys(credentials) => credentials.clone(),
             Proof::WebIdentity(identity) => given(endpoint, ca, identity).await?,
+            Proof::Aws(identity) => given(endpoint, ca, &proven(endpoint, ca, identity).await?).await?,
         };
         Self::connect(endpoint, ca, &credentials).await
     }
@@ -237,6 +258,47 @@ impl Client {
 
 fn address(endpoint: &str) -> Result<Endpoint> {
     Endpoint::parse(endpoint).map_err(|e| Failure::usage(format!("--endpoint {endpoint}: {e}")))
+}
+
+/// A proof of who somebody is to AWS, as an identity token: asks the server for where it must be, and signs it.
+async fn proven(endpoint: &str, ca: Option<&[u8]>, identity: &AwsIdentity) -> Result<WebIdentity> {
+    let AwsIdentity { role_arn, session_name, organization } = identity;
+    let empty = Secret::new(aws::PREFIX.to_owned());
+    let (role_arn, session_name) = (role_arn.clone(), session_name.clone());
+    let asking = WebIdentity { role_arn, session_name, token: empty };
+    let told = match given(endpoint, ca, &asking).await {
+        Err(told) => told,
+        Ok(_) => return Err(Failure::new("the server believes anybody; this is no transship server")),
+    };
+    let [Some(place), Some(region), Some(theirs)] =
+        ["sts_endpoint", "sts_region", "organization"].map(|key| told.metadata(key))
+    else {
+        return Err(told);
+    };
+    let (place, region, theirs) = (address(place)?, Region::parse(region)?, Uid::parse(theirs)?);
+    if *organization != Some(theirs) {
+        return Err(Failure::usage(format!(
+            "the server is of organization {theirs}; if that is whom you mean to show who you are to AWS, set \
+             TRANSSHIP_ORGANIZATION={theirs}"
+        )));
+    }
+    let (keys, session_token) = upstream::ambient(&region)
+        .await
+        .map_err(|why| Failure::usage(format!("there are no credentials of AWS here: {why}")))?;
+    let url = sign::presign_get_caller_identity(
+        &place,
+        &region,
+        &sign::Credentials {
+            access_key_id: &keys.access_key_id,
+            secret: &keys.secret_access_key,
+            session_token: session_token.as_ref(),
+        },
+        Clock::system().now(),
+        PROOF,
+        theirs,
+        None,
+    );
+    Ok(WebIdentity { token: Secret::new(aws::token(&url)), ..asking })
 }
 
 /// The credentials that a server gives for an identity token.

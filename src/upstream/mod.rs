@@ -1,5 +1,6 @@
 //! Services of others that this server calls. Nothing outside this module names an AWS client.
 
+mod ambient;
 mod broker;
 mod exchange;
 mod issuers;
@@ -8,6 +9,7 @@ mod role;
 pub mod s3;
 mod sts;
 
+pub use ambient::ambient;
 pub use broker::Broker;
 pub use issuers::{Egress, HttpsIssuers};
 pub use kms::{AwsKms, Credentials, Settings};

@@ -44,6 +44,50 @@ as_role aws sts get-caller-identity | grep -q ":user/admin" || fail "the session
 refused 'InvalidClientTokenId' env AWS_ACCESS_KEY_ID="$(told "$work/role.json" '["Credentials"]["AccessKeyId"]')" \
     AWS_SECRET_ACCESS_KEY="$(told "$work/role.json" '["Credentials"]["SecretAccessKey"]')" AWS_SESSION_TOKEN=ts1.AAAA aws sts get-caller-identity
 
+# --- managed policies narrow a session, a boundary its role, a control policy an account
+cat >"$work/describe.json" <<JSON
+{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ecr:Describe*", "Resource": "*"}}
+JSON
+"$TRANSSHIP" managed-policy create readers "$work/describe.json" >/dev/null
+readers=arn:aws:iam::$account:policy/readers
+aws sts assume-role --role-arn "$role" --role-session-name night --external-id who-asks --policy-arns arn="$readers" >"$work/role.json"
+as_role aws ecr describe-repositories >/dev/null
+refused 'AccessDeniedException.*session policy' as_role aws ecr create-repository --repository-name team/no
+refused ValidationError aws sts assume-role --role-arn "$role" --role-session-name night --external-id who-asks \
+    --policy-arns arn=arn:aws:iam::aws:policy/ReadOnlyAccess
+aws sts assume-role --role-arn "$role" --role-session-name night --external-id who-asks >"$work/role.json"
+"$TRANSSHIP" role put-boundary ci readers
+refused 'AccessDeniedException.*permissions boundary' as_role aws ecr create-repository --repository-name team/no
+refused 'IN_USE|attached' "$TRANSSHIP" managed-policy delete readers
+"$TRANSSHIP" role delete-boundary ci
+"$TRANSSHIP" user attach-policy admin readers
+"$TRANSSHIP" user list | grep -q readers || fail "the attached policy is not told"
+"$TRANSSHIP" user detach-policy admin readers
+"$TRANSSHIP" managed-policy delete readers
+
+# --- a second factor, by an authenticator of our own
+"$TRANSSHIP" -o json mfa-device create admin phone >"$work/mfa.json"
+serial=$(told "$work/mfa.json" '["serial_number"]')
+shows() { "$PYTHON" "$here/totp.py" "$(told "$work/mfa.json" '["seed"]')" "$1"; }
+refused 'associated with this user' aws sts get-session-token --serial-number "$serial" --token-code "$(shows 0)"
+"$TRANSSHIP" mfa-device enable admin phone "$(shows -1)" "$(shows 0)"
+code=$(shows 0)
+refused 'must provide both' aws sts get-session-token --serial-number "$serial"
+aws sts get-session-token --serial-number "$serial" --token-code "$code" >"$work/role.json"
+refused 'invalid MFA one time pass code' aws sts get-session-token --serial-number "$serial" --token-code "$code"
+as_role "$TRANSSHIP" user list >/dev/null
+aws sts get-session-token >"$work/role.json"
+refused 'only when they were taken with MFA' as_role "$TRANSSHIP" user list
+"$TRANSSHIP" mfa-device delete admin phone
+
+# --- what a refusal was about
+refused 'encoded message' "$TRANSSHIP" --account "$(told "$work/info.json" '["accounts"][1]["id"]')" user list
+message=$(sed -nE 's/^ *encoded message: (.*)/\1/p' "$work/refused")
+[ "$(aws sts decode-authorization-message --encoded-message "$message" --query DecodedMessage --output text |
+    "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["context"]["action"])')" = iam:ListRoles ] || fail "another action"
+refused InvalidAuthorizationMessageException aws sts decode-authorization-message --encoded-message "${message}A"
+"$TRANSSHIP" decode-message "$message" | grep -q iam:ListRoles || fail "the program reads another message"
+
 aws sts get-federation-token --name carol --policy file://"$work/ecr.json" >"$work/role.json"
 [ "$(told "$work/role.json" '["FederatedUser"]["Arn"]')" = "arn:aws:sts::$account:federated-user/carol" ] || fail "$(cat "$work/role.json")"
 as_role aws sts get-caller-identity | grep -q ":federated-user/carol" || fail "not the federated user"
@@ -92,6 +136,12 @@ id=$(told "$work/info.json" '["accounts"][1]["access_key_id"]')
 secret=$(told "$work/info.json" '["accounts"][1]["secret_access_key"]')
 stranger() { env AWS_ACCESS_KEY_ID="$id" AWS_SECRET_ACCESS_KEY="$secret" "$@"; }
 aws ecr create-repository --repository-name team/private >/dev/null
+other=$(told "$work/info.json" '["accounts"][1]["id"]')
+printf '{"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "ecr:CreateRepository", "Resource": "*"}}' >"$work/scp.json"
+"$TRANSSHIP" control-policy put no-more --kind service --target "$other" "$work/scp.json" >/dev/null
+refused 'AccessDeniedException.*explicit deny in a service control policy' stranger aws ecr create-repository --repository-name own/app
+"$TRANSSHIP" control-policy delete no-more --kind service --target "$other"
+stranger aws ecr create-repository --repository-name own/app >/dev/null
 refused AccessDeniedException stranger aws ecr describe-repositories --registry-id "$account" --repository-names team/private
 refused AccessDeniedException stranger aws ecr describe-repositories --registry-id "$account" --repository-names team/none
 refused AccessDeniedException stranger aws ecr delete-repository --registry-id "$account" --repository-name team/private --force

@@ -80,7 +80,8 @@ const IMPORTED_ONLY_BY: &[Row] = &[
     ("server", &["cli"]),
     ("config", &["server", "cli"]),
     ("oci", &["cli"]),
-    ("upstream", &["server"]),
+    // The program asks whom AWS knows it as.
+    ("upstream", &["server", "cli::client"]),
     ("api::grpc", &["server"]),
     ("api::oci", &["server", "api::service"]),
 ];

@@ -162,3 +162,41 @@ async fn no_other_answer_than_that_of_sts_is_believed() {
         assert_eq!(code(&region, &role, &token).await, expected, "{}", &bytes[..60]);
     }
 }
+
+/// What a command of the program says as somebody that AWS knows: whether it succeeded, and all that it printed.
+async fn command(words: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_transship"));
+    command.args(words).env_clear().envs(environment.iter().copied()).env("AWS_EC2_METADATA_DISABLED", "true");
+    let told = command.output().await.unwrap();
+    let text = [told.stdout, told.stderr].concat();
+    (told.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_shows_who_it_is_to_aws_to_the_organization_it_means_and_to_no_other() {
+    let sts = Region::start().await;
+    let user = tenants::user(&sts, "dev", "builder", &allow(&["ecr:*"], "*")).await;
+    let keys = Keys::of(&sts, &user).await;
+    let region = trusting(&sts.base).await;
+    let role = role_for(&region, user.arn().as_str()).await;
+    let (arn, organization) = (role.arn().to_string(), region.app().token_keys().unwrap().organization().to_string());
+    let other = transship::clock::Clock::system().uid().to_string();
+    let whoami = async |more: &[(&str, &str)]| {
+        let known = [
+            ("AWS_ACCESS_KEY_ID", keys.id.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", keys.secret.expose().as_str()),
+            ("TRANSSHIP_AWS_ROLE_ARN", arn.as_str()),
+        ];
+        let environment: Vec<(&str, &str)> = known.into_iter().chain(more.iter().copied()).collect();
+        command(&["whoami", "--endpoint", &region.base, "--output", "json"], &environment).await
+    };
+    for wrong in [vec![], vec![("TRANSSHIP_ORGANIZATION", other.as_str())]] {
+        let (ok, told) = whoami(&wrong).await;
+        assert!(!ok && told.contains(&format!("TRANSSHIP_ORGANIZATION={organization}")), "{told}");
+    }
+    let meant = ("TRANSSHIP_ORGANIZATION", organization.as_str());
+    let (ok, told) = whoami(&[meant]).await;
+    assert!(ok && told.contains("assumed-role/from-aws/transship"), "{told}");
+    let (ok, told) = whoami(&[meant, ("AWS_ACCESS_KEY_ID", "")]).await;
+    assert!(!ok && told.contains("there are no credentials of AWS here"), "{told}");
+}

@@ -342,7 +342,7 @@ fn tampered(token: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_refuses_every_kind_of_caller_that_may_not_and_changes_nothing() {
-    let sections = [grpc::section().await, oci::section().await, aws::section().await];
+    let sections = [Box::pin(grpc::section()).await, oci::section().await, aws::section().await];
     let noted: BTreeSet<usize> = sections.iter().flat_map(|section| section.notes.iter().copied()).collect();
     assert_eq!(noted, (1..=EXCEPTIONS.len()).collect(), "an exception is of no cell");
     golden("tests/golden/authorization-matrix.txt", &written(&sections));
