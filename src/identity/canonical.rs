@@ -5,7 +5,7 @@
 //! normalised and encoded once more than it is on the wire.
 
 use super::error::{Error, incomplete};
-use super::sigv4::chunked::{self, Chunks};
+use super::sigv4::chunked::Chunks;
 use aws_lc_rs::digest;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::Write as _;
@@ -52,7 +52,7 @@ impl Payload<'_> {
     pub fn text(self) -> String {
         match self {
             Self::Whole(sha256) => hex::encode(sha256),
-            Self::Chunked(_) => chunked::PAYLOAD.to_owned(),
+            Self::Chunked(chunks) => chunks.payload().to_owned(),
         }
     }
 }

@@ -1,24 +1,29 @@
-//! Bodies that are signed chunk by chunk: `STREAMING-AWS4-HMAC-SHA256-PAYLOAD`.
+//! Bodies that are signed chunk by chunk: `STREAMING-AWS4-HMAC-SHA256-PAYLOAD`, and `…-TRAILER` with headers behind them.
 //!
-//! Guarantees that a body is believed only if every chunk of it was signed, in this order, after this request, and nothing
-//! follows the empty chunk at its end. Knows neither trailers nor unsigned chunks: such bodies are not read, and so refused
-//! as any whose hash is not the one that was signed.
+//! Guarantees that a body is believed only if every chunk of it was signed, in this order, after this request, and its trailer
+//! after them, and nothing follows. Unsigned chunks are not read, and so refused as any body whose hash is not the one that
+//! was signed. Of the checksums that trailers have SHA-256 is computed; of the others it counts that they were signed.
 //!
-//! SPEC: Amazon S3 API reference, "Transferring Payload in Multiple Chunks".
+//! SPEC: Amazon S3 API reference, "Transferring Payload in Multiple Chunks", and the same "with trailing headers".
 
 use super::{ALGORITHM, CONTENT_SHA256};
 use crate::identity::canonical::sha256;
 use crate::identity::error::Error;
 use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use subtle::ConstantTimeEq;
 
 /// What stands in the place of the body's hash.
 pub const PAYLOAD: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+/// The same, where a trailer follows the chunks.
+pub const PAYLOAD_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
 /// The most chunks of one body, the empty one at its end included; each costs two hashes.
 pub const CHUNKS_MAX: usize = 1_024;
 
+const ALGORITHM_TRAILER: &str = "AWS4-HMAC-SHA256-TRAILER";
 const ENCODING: &str = "aws-chunked";
 const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
 const SIGNATURE: &[u8] = b";chunk-signature=";
@@ -26,9 +31,19 @@ const SIGNATURE_DIGITS: usize = 64;
 /// Digits of a chunk's size; a body is far below 4 GiB.
 const SIZE_DIGITS_MAX: usize = 8;
 
-/// The hashes and signatures of a body's chunks, in their order; not yet verified.
+/// Names what the trailer has.
+const TRAILER: &str = "x-amz-trailer";
+const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
+const CHECKSUM_SHA256: &str = "x-amz-checksum-sha256";
+/// Bytes of a trailer: a name or two and their checksums.
+const TRAILER_BYTES_MAX: usize = 2_048;
+
+/// The hashes and signatures of a body's chunks, in their order, and of its trailer; not yet verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunks(Vec<Chunk>);
+pub struct Chunks {
+    chunks: Vec<Chunk>,
+    trailer: Option<Chunk>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Chunk {
@@ -41,30 +56,59 @@ struct Chunk {
 #[must_use]
 pub fn read(headers: &HeaderMap, body: &[u8]) -> Option<(Vec<u8>, Chunks)> {
     let length: usize = only(headers, DECODED_LENGTH)?.parse().ok()?;
-    if only(headers, CONTENT_SHA256)? != PAYLOAD || only(headers, CONTENT_ENCODING.as_str())? != ENCODING {
+    let trailed = match only(headers, CONTENT_SHA256)? {
+        PAYLOAD => false,
+        PAYLOAD_TRAILER => true,
+        _ => return None,
+    };
+    if only(headers, CONTENT_ENCODING.as_str())? != ENCODING {
         return None;
     }
     let (mut content, mut chunks, mut rest) = (Vec::new(), Vec::new(), body);
     while chunks.len() < CHUNKS_MAX {
-        let (data, signature, after) = chunk(rest)?;
+        let (size, signature, after) = head(rest)?;
+        let (data, after) = after.split_at_checked(size)?;
         chunks.push(Chunk { sha256: sha256(data), signature });
         content.extend_from_slice(data);
-        rest = after;
-        if data.is_empty() {
-            return (rest.is_empty() && content.len() == length).then_some((content, Chunks(chunks)));
+        if size == 0 && trailed {
+            let trailer = Some(trailer(only(headers, TRAILER)?, after, &content)?);
+            return (content.len() == length).then_some((content, Chunks { chunks, trailer }));
+        }
+        rest = after.strip_prefix(b"\r\n")?;
+        if size == 0 {
+            let whole = rest.is_empty() && content.len() == length;
+            return whole.then_some((content, Chunks { chunks, trailer: None }));
         }
     }
     None
 }
 
-/// The data and signature of `<size>;chunk-signature=<signature>\r\n<data>\r\n`, and what follows it.
-fn chunk(bytes: &[u8]) -> Option<(&[u8], [u8; SIGNATURE_DIGITS], &[u8])> {
+/// The hash and signature of a trailer that has these names, each once and in their order, and of which nothing is wrong.
+fn trailer(names: &str, bytes: &[u8], content: &[u8]) -> Option<Chunk> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= TRAILER_BYTES_MAX)?;
+    let mut lines = text.strip_suffix("\r\n\r\n").or_else(|| text.strip_suffix("\r\n"))?.split("\r\n");
+    let mut canonical = String::new();
+    for name in names.split(',').map(|name| name.trim().to_ascii_lowercase()) {
+        let (said, value) = lines.next()?.split_once(':')?;
+        let checked = name != CHECKSUM_SHA256 || STANDARD.decode(value).ok()? == sha256(content);
+        if !said.eq_ignore_ascii_case(&name) || name == TRAILER_SIGNATURE || !checked {
+            return None;
+        }
+        canonical += &format!("{name}:{}\n", value.trim());
+    }
+    let (last, signature) = lines.next()?.split_once(':')?;
+    let ends = last.eq_ignore_ascii_case(TRAILER_SIGNATURE) && lines.next().is_none();
+    let signature = signature.as_bytes().try_into().ok().filter(|_| ends)?;
+    Some(Chunk { sha256: sha256(canonical.as_bytes()), signature })
+}
+
+/// The size and signature of `<size>;chunk-signature=<signature>\r\n`, and what follows it.
+fn head(bytes: &[u8]) -> Option<(usize, [u8; SIGNATURE_DIGITS], &[u8])> {
     let digits = bytes.iter().take(SIZE_DIGITS_MAX + 1).position(|b| !b.is_ascii_hexdigit())?;
     let (size, rest) = bytes.split_at(digits);
     let size = usize::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()?;
     let (signature, rest) = rest.strip_prefix(SIGNATURE)?.split_first_chunk::<SIGNATURE_DIGITS>()?;
-    let (data, rest) = rest.strip_prefix(b"\r\n")?.split_at_checked(size)?;
-    Some((data, *signature, rest.strip_prefix(b"\r\n")?))
+    Some((size, *signature, rest.strip_prefix(b"\r\n")?))
 }
 
 /// The value of a header that occurs once.
@@ -75,6 +119,12 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Chunks {
+    /// What stands in the place of the body's hash.
+    #[must_use]
+    pub fn payload(&self) -> &'static str {
+        if self.trailer.is_some() { PAYLOAD_TRAILER } else { PAYLOAD }
+    }
+
     /// Compares each signature, in constant time, with the one that follows from the signature before it; the first follows
     /// from the request's.
     ///
@@ -82,21 +132,27 @@ impl Chunks {
     /// `SignatureDoesNotMatch`.
     pub(super) fn verify(&self, key: &hmac::Key, amz_date: &str, scope: &str, seed: &str) -> Result<(), Error> {
         let mut before = seed.to_owned();
-        for chunk in &self.0 {
-            let expected = signature(key, amz_date, scope, &before, &chunk.sha256);
-            if !bool::from(expected.as_bytes().ct_eq(&chunk.signature)) {
-                return Err(Error::SignatureDoesNotMatch);
-            }
-            before = expected;
+        let nothing = hex::encode(sha256(b""));
+        for chunk in &self.chunks {
+            let hash = hex::encode(chunk.sha256);
+            let text = format!("{ALGORITHM}-PAYLOAD\n{amz_date}\n{scope}\n{before}\n{nothing}\n{hash}");
+            before = chunk.verify(key, &text)?;
+        }
+        if let Some(trailer) = &self.trailer {
+            let hash = hex::encode(trailer.sha256);
+            trailer.verify(key, &format!("{ALGORITHM_TRAILER}\n{amz_date}\n{scope}\n{before}\n{hash}"))?;
         }
         Ok(())
     }
 }
 
-fn signature(key: &hmac::Key, amz_date: &str, scope: &str, before: &str, chunk: &[u8; 32]) -> String {
-    let (nothing, chunk) = (hex::encode(sha256(b"")), hex::encode(chunk));
-    let text = format!("{ALGORITHM}-PAYLOAD\n{amz_date}\n{scope}\n{before}\n{nothing}\n{chunk}");
-    hex::encode(hmac::sign(key, text.as_bytes()))
+impl Chunk {
+    /// The signature of a text, if it is this one's.
+    fn verify(&self, key: &hmac::Key, text: &str) -> Result<String, Error> {
+        let expected = hex::encode(hmac::sign(key, text.as_bytes()));
+        let matches = bool::from(expected.as_bytes().ct_eq(&self.signature));
+        if matches { Ok(expected) } else { Err(Error::SignatureDoesNotMatch) }
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +192,65 @@ mod tests {
     #[test]
     fn the_published_example_verifies() {
         assert_eq!(check(&example()), Some(true));
+    }
+
+    /// The published example with a trailer.
+    // SPEC: "Signature calculations for trailing headers", where the same object has a CRC-32C.
+    fn trailed() -> Vec<u8> {
+        let (first, second) = ("a".repeat(65_536), "a".repeat(1_024));
+        let signed = |size: &str, signature: &str| format!("{size};chunk-signature={signature}\r\n");
+        let head = signed("10000", "b474d8862b1487a5145d686f57f013e54db672cee1c953b3010fb58501ef5aa2");
+        let middle = signed("400", "1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7");
+        let last = signed("0", "2ca2aba2005185cf7159c6277faf83795951dd77a3a99e6e65d5c9f85863f992");
+        format!("{head}{first}\r\n{middle}{second}\r\n{last}{TRAILED}\r\n\r\n").into_bytes()
+    }
+
+    const TRAILED: &str = "x-amz-checksum-crc32c:sOO8/Q==\r\n\
+        x-amz-trailer-signature:d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435";
+
+    fn check_trailed(names: &str, body: &[u8]) -> Option<bool> {
+        let mut headers = headers("66560");
+        headers.insert(CONTENT_SHA256, PAYLOAD_TRAILER.parse().unwrap());
+        headers.insert(TRAILER, names.parse().unwrap());
+        let (content, chunks) = read(&headers, body)?;
+        assert_eq!((content.len(), chunks.payload()), (66_560, PAYLOAD_TRAILER));
+        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned());
+        let key = signing_key(&secret, "20130524", "us-east-1", "s3");
+        let seed = "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e";
+        let scope = scope("20130524", "us-east-1", "s3");
+        Some(chunks.verify(&key, "20130524T000000Z", &scope, seed).is_ok())
+    }
+
+    #[test]
+    fn a_trailer_is_signed_after_the_chunks_and_is_what_was_announced() {
+        let (body, name) = (trailed(), "x-amz-checksum-crc32c");
+        assert_eq!(check_trailed(name, &body), Some(true));
+        assert_eq!(check_trailed(name, &body[..body.len() - 2]), Some(true), "one end of a line is enough");
+        for at in (0..body.len()).step_by(1_009).chain(body.len() - TRAILED.len() - 90..body.len()) {
+            let mut changed = body.clone();
+            changed[at] ^= 1;
+            assert_ne!(check_trailed(name, &changed), Some(true), "{at}");
+        }
+        for cut in [3, 4, 70, TRAILED.len() + 4, TRAILED.len() + 2_000] {
+            assert_ne!(check_trailed(name, &body[..body.len() - cut]), Some(true), "{cut}");
+        }
+        for names in ["", "x-amz-checksum-sha256", "x-amz-checksum-crc32c,x-amz-meta", "x-amz-trailer-signature"] {
+            assert_eq!(check_trailed(names, &body), None, "{names}");
+        }
+        assert_eq!(check_trailed(name, &[body.as_slice(), b"\r\n"].concat()), None);
+        assert_eq!(check_trailed(name, &example()), None, "no trailer");
+        assert_ne!(check(&body), Some(true), "not announced as one with a trailer");
+    }
+
+    #[test]
+    fn a_checksum_that_can_be_computed_is() {
+        let trailed = |sum: &[u8]| {
+            let (sum, signature) = (STANDARD.encode(sum), "0".repeat(64));
+            format!("{CHECKSUM_SHA256}:{sum}\r\n{TRAILER_SIGNATURE}:{signature}\r\n").into_bytes()
+        };
+        assert!(trailer(CHECKSUM_SHA256, &trailed(&sha256(b"content")), b"content").is_some());
+        assert!(trailer(CHECKSUM_SHA256, &trailed(&sha256(b"other")), b"content").is_none());
+        assert!(trailer(CHECKSUM_SHA256, &trailed(b""), b"content").is_none());
     }
 
     #[test]
