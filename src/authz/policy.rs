@@ -192,10 +192,10 @@ impl Document {
         !self.keys.is_empty() || self.statements.iter().any(|statement| !statement.conditions.is_empty())
     }
 
-    /// Whether some statement allows every action on every resource, always.
+    /// Whether some statement allows, without a condition, every action or all but some on every resource or all but some.
     #[must_use]
-    pub fn allows_everything(&self) -> bool {
-        self.statements.iter().any(Statement::allows_everything)
+    pub fn is_unbounded(&self) -> bool {
+        self.statements.iter().any(Statement::is_unbounded)
     }
 
     /// Whether some statement allows something.
@@ -259,6 +259,18 @@ impl Statement {
         let hits = if unexcepted { Hits::NONE } else { self.principals.cover(&asked.caller).ok_or(Miss::Principal)? };
         let failed = self.conditions.iter().position(|condition| !condition.holds(asked.context));
         failed.map_or(Ok(hits), |index| Err(Miss::Condition(index)))
+    }
+
+    fn is_unbounded(&self) -> bool {
+        let actions = match &self.actions {
+            Actions::In(list) => list.contains(&ActionPattern::Any),
+            Actions::NotIn(_) => true,
+        };
+        let resources = match &self.resources {
+            Resources::In(list) => list.contains(&ResourcePattern::Any),
+            Resources::Attached | Resources::NotIn(_) => true,
+        };
+        self.effect == Effect::Allow && self.conditions.is_empty() && actions && resources
     }
 
     /// Whether it allows every action on every resource, always.

@@ -17,6 +17,7 @@ use crate::pb::trust::{
 };
 use crate::secret::Secret;
 use crate::upstream;
+use std::net::IpAddr;
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -263,6 +264,9 @@ fn address(endpoint: &str) -> Result<Endpoint> {
 /// A proof of who somebody is to AWS, as an identity token: asks the server for where it must be, and signs it.
 async fn proven(endpoint: &str, ca: Option<&[u8]>, identity: &AwsIdentity) -> Result<WebIdentity> {
     let AwsIdentity { role_arn, session_name, organization } = identity;
+    if !is_private(endpoint) {
+        return Err(Failure::usage("a proof for AWS is shown over https only: whoever reads it on its way can use it"));
+    }
     let empty = Secret::new(aws::PREFIX.to_owned());
     let (role_arn, session_name) = (role_arn.clone(), session_name.clone());
     let asking = WebIdentity { role_arn, session_name, token: empty };
@@ -294,11 +298,24 @@ async fn proven(endpoint: &str, ca: Option<&[u8]>, identity: &AwsIdentity) -> Re
             session_token: session_token.as_ref(),
         },
         Clock::system().now(),
-        PROOF,
+        proof_life(),
         theirs,
         None,
     );
     Ok(WebIdentity { token: Secret::new(aws::token(&url)), ..asking })
+}
+
+/// Whether nobody else hears what is said to an endpoint.
+fn is_private(endpoint: &str) -> bool {
+    let uri = endpoint.parse::<http::Uri>().unwrap_or_default();
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    here || uri.scheme_str() == Some("https")
+}
+
+/// How long a proof for AWS may be used: some minutes, and not the same each time, for no two proofs may be the same.
+fn proof_life() -> Duration {
+    Duration::from_secs(240 + u64::from(Clock::system().uid().bytes()[0]))
 }
 
 /// The credentials that a server gives for an identity token.

@@ -2,12 +2,11 @@
 
 use super::App;
 use crate::authz::eval::Outcome;
-use crate::authz::policy::Kind as PolicyKind;
 use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Mfa, Principal, Session};
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Object, Repository, RepositoryAddress};
-use crate::names::{AccountId, Arn, PrincipalKind, PrincipalName, RepositoryRef, SessionName, Tag};
+use crate::gate::{self, Object, Repository, RepositoryAddress};
+use crate::names::{Arn, PrincipalKind, PrincipalName, RepositoryRef, SessionName, Tag};
 use crate::ops::{Kind, Op};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +44,7 @@ impl App {
         let theirs = Ctx { caller, ..ctx.clone() };
         let object = tag.map_or(Object::Whole, Object::Tag);
         let ruling = self.gate.explain::<Repository>(&theirs, op, &RepositoryAddress::of(address, object)).await?;
-        let of = ruling.kind.map(|kind| account_of(kind, owner, address.account));
+        let of = ruling.kind.map(|kind| gate::account_of(kind, owner, address.account));
         let statement = match of {
             Some(of) if Some(of) != asker => format!("a policy of account {of} decided; ask there which"),
             Some(_) | None => ruling.detail,
@@ -75,14 +74,6 @@ impl App {
             }),
         };
         Ok(Caller::Principal(Arc::new(Principal { name, unique_id: row.unique_id, session })))
-    }
-}
-
-/// Whose a policy of this kind is, that bears on a principal and a resource.
-fn account_of(kind: PolicyKind, principal: AccountId, resource: AccountId) -> AccountId {
-    match kind {
-        PolicyKind::Identity | PolicyKind::Boundary | PolicyKind::Session | PolicyKind::ServiceControl => principal,
-        PolicyKind::Resource | PolicyKind::Trust | PolicyKind::Key | PolicyKind::ResourceControl => resource,
     }
 }
 

@@ -12,9 +12,9 @@ use crate::authz::policy::{self, Document, Kind, compact};
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{AwsRole, Change, Directory};
+use crate::gate::{AwsRole, Change, Directory, DirectoryEntry, EntryAddress};
 use crate::identity::aws_roles::{Asked, AwsCredentials, AwsRoles, Refused};
-use crate::names::{AccountId, AwsRoleRef, PageSize, RoleArn, SessionName};
+use crate::names::{AccountId, AwsRoleRef, PageSize, RoleArn, SessionName, Uid};
 use crate::ops::Op;
 use crate::store::Tx;
 use crate::store::aws_roles::{AwsRoleRow, aws_role_subject};
@@ -39,22 +39,26 @@ const VERIFIER: &str = "transship-verify";
 
 /// Sessions of AWS by what they were asked with, in memory alone; the lock of one is held by who takes it.
 #[derive(Default)]
-pub(super) struct Sessions(Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<Option<AwsCredentials>>>>>);
+pub(super) struct Sessions(Mutex<HashMap<[u8; 32], Slot>>);
+
+type Slot = Arc<tokio::sync::Mutex<Option<AwsCredentials>>>;
 
 impl Sessions {
-    fn slot(&self, key: [u8; 32], now: Timestamp) -> Arc<tokio::sync::Mutex<Option<AwsCredentials>>> {
+    fn slot(&self, key: [u8; 32]) -> Slot {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= SESSIONS_MAX {
-            // What is locked is being taken, and is kept.
-            all.retain(|_, slot| {
-                slot.try_lock().map_or(true, |held| held.as_ref().is_some_and(|it| is_fresh(it, now)))
-            });
-        }
-        if all.len() >= SESSIONS_MAX {
-            all.clear();
+        if all.len() >= SESSIONS_MAX && !all.contains_key(&key) {
+            // Of those that nobody is taking, the one that ends first goes.
+            let first = all.iter().filter_map(|(key, slot)| Some((ends_at(slot)?, *key))).min();
+            first.and_then(|(_, first)| all.remove(&first));
         }
         all.entry(key).or_default().clone()
     }
+}
+
+/// When what is kept there ends; `None` while somebody takes it.
+fn ends_at(slot: &Slot) -> Option<Timestamp> {
+    let held = slot.try_lock().ok()?;
+    Some(held.as_ref().map_or_else(Timestamp::default, |held| held.expires_at))
 }
 
 fn is_fresh(credentials: &AwsCredentials, now: Timestamp) -> bool {
@@ -79,11 +83,11 @@ struct PutAwsRole {
 }
 
 impl Change for PutAwsRole {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     /// The external id and when it was registered, and whether what was seen of the role still holds.
     type Out = (String, Timestamp, Option<Timestamp>);
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<Self::Out> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<Self::Out> {
         at_home(tx, &self.home).await?;
         let AwsRoleRef { account, name } = &self.row.role;
         let known = tx.aws_role(&self.row.role).await?;
@@ -126,7 +130,7 @@ impl Change for MarkVerified {
     async fn apply(&self, role: &Allowed<AwsRole>, tx: &mut Tx<'_>) -> Result<()> {
         at_home(tx, &self.home).await?;
         if (&role.0.arn, &role.0.external_id) != (&self.seen.arn, &self.seen.external_id) {
-            return Err(Error::new(Reason::Unavailable, "the role was registered again just now; repeat the call"));
+            return Err(changed());
         }
         tx.aws_role_put(&AwsRoleRow { verified_at: Some(self.now), ..role.0.clone() }).await?;
         Ok(tx.directory_note("aws-role", &aws_role_subject(&role.0.role), self.now).await?)
@@ -154,14 +158,17 @@ impl Change for DeleteAwsRole {
 }
 
 /// Credentials that are handed over: nothing changes but the audit.
-struct HandOver;
+struct HandOver {
+    /// What they were taken by.
+    seen: AwsRoleRow,
+}
 
 impl Change for HandOver {
     type Resource = AwsRole;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<AwsRole>, _: &mut Tx<'_>) -> Result<()> {
-        Ok(())
+    async fn apply(&self, role: &Allowed<AwsRole>, _: &mut Tx<'_>) -> Result<()> {
+        if role.0 == self.seen { Ok(()) } else { Err(changed()) }
     }
 }
 
@@ -178,22 +185,22 @@ impl App {
     /// # Errors
     /// When the caller may not, the policy is none that cuts down, or this is not the home region.
     pub async fn put_aws_role(&self, ctx: &Ctx, role: AwsRoleRef, new: NewAwsRole) -> Result<AwsRoleRow> {
-        let account = role.account;
-        self.gate.check::<Directory>(ctx, Op::PutAwsRole, &[account]).await?;
+        let address = EntryAddress { account: role.account, arn: role.arn() };
+        self.gate.check::<DirectoryEntry>(ctx, Op::PutAwsRole, std::slice::from_ref(&address)).await?;
         if !DURATION_SECS.contains(&new.duration_secs) {
             return Err(Error::invalid("duration", "15 minutes to 1 hour"));
         }
         let row = AwsRoleRow {
             role,
             arn: new.arn,
-            external_id: format!("transship-{}", self.clock.uid()),
+            external_id: external_id(self.clock.uid()),
             policy: checked(&new.policy)?,
             duration_secs: new.duration_secs,
             verified_at: None,
             created_at: ctx.now,
         };
         let change = PutAwsRole { home: self.home(), row: row.clone(), now: ctx.now };
-        let (external_id, created_at, verified_at) = self.gate.write(ctx, Op::PutAwsRole, &account, change).await?;
+        let (external_id, created_at, verified_at) = self.gate.write(ctx, Op::PutAwsRole, &address, change).await?;
         Ok(AwsRoleRow { external_id, created_at, verified_at, ..row })
     }
 
@@ -227,21 +234,34 @@ impl App {
     /// When the caller may not, the role is let otherwise, AWS does not answer, or this is not the home region.
     pub async fn verify_aws_role(&self, ctx: &Ctx, role: &AwsRoleRef) -> Result<AwsRoleRow> {
         let row = self.gate.look::<AwsRole>(ctx, Op::VerifyAwsRole, role).await?.allowed().0.clone();
-        let name = SessionName::parse(VERIFIER)?;
-        let aws = self.aws_roles()?;
-        match aws.assume(&Asked { external_id: None, ..asked(&row, &name) }).await {
-            Err(Refused::Denied) => {}
-            Ok(_) => {
-                let text = format!(
-                    "{} is let to this server without an external id, so anybody here could have it taken; have its trust \
-                     policy ask for sts:ExternalId {}",
-                    row.arn, row.external_id
-                );
-                return Err(Error::invalid("role_arn", text));
+        let seen = self.see(&row).await;
+        seen.inspect_err(|error| self.gate.failed::<AwsRole>(ctx, Op::VerifyAwsRole, role, error))?;
+        let change = MarkVerified { home: self.home(), seen: row.clone(), now: ctx.now };
+        self.gate.write(ctx, Op::VerifyAwsRole, role, change).await?;
+        Ok(AwsRoleRow { verified_at: Some(ctx.now), ..row })
+    }
+
+    /// Whether a role is refused without an external id and with one of somebody else, and given with its own.
+    async fn see(&self, row: &AwsRoleRow) -> Result<()> {
+        let (name, aws) = (SessionName::parse(VERIFIER)?, self.aws_roles()?);
+        let another = external_id(self.clock.uid());
+        for wrong in [None, Some(another.as_str())] {
+            match aws.assume(&Asked { external_id: wrong, ..asked(row, &name) }).await {
+                Err(Refused::Denied) => {}
+                Ok(_) => {
+                    let text = format!(
+                        "{} is let to this server {} external id, so anybody here could have it taken; have its trust policy \
+                         ask for sts:ExternalId {} exactly",
+                        row.arn,
+                        if wrong.is_none() { "without an" } else { "with any" },
+                        row.external_id
+                    );
+                    return Err(Error::invalid("role_arn", text));
+                }
+                Err(other) => return Err(silent(row, other)),
             }
-            Err(other) => return Err(silent(&row, other)),
         }
-        aws.assume(&asked(&row, &name)).await.map_err(|refused| match refused {
+        let given = aws.assume(&asked(row, &name)).await.map_err(|refused| match refused {
             Refused::Denied => {
                 let text = format!(
                     "{} is not let to this server; have its trust policy name this server, with sts:ExternalId {}",
@@ -249,11 +269,9 @@ impl App {
                 );
                 Error::invalid("role_arn", text)
             }
-            other => silent(&row, other),
-        })?;
-        let change = MarkVerified { home: self.home(), seen: row.clone(), now: ctx.now };
-        self.gate.write(ctx, Op::VerifyAwsRole, role, change).await?;
-        Ok(AwsRoleRow { verified_at: Some(ctx.now), ..row })
+            other => silent(row, other),
+        });
+        given.map(drop)
     }
 
     /// Credentials of AWS by a role that the account has, in a session of the caller's own. They are kept until five minutes
@@ -267,16 +285,18 @@ impl App {
             let text = format!("AWS role {} was not verified yet; VerifyAwsRole does that", role.name);
             return Err(Error::invalid("name", text));
         }
-        let credentials = self.taken(&row, &ctx.caller.display(), ctx.now).await?;
-        // Audited before it is handed over, by whoever may still have it.
-        self.gate.write(ctx, Op::GetAwsCredentials, role, HandOver).await?;
+        let taken = self.taken(&row, &ctx.caller.display(), ctx.now).await;
+        let credentials =
+            taken.inspect_err(|error| self.gate.failed::<AwsRole>(ctx, Op::GetAwsCredentials, role, error))?;
+        // Audited before it is handed over, to who may still have it.
+        self.gate.write(ctx, Op::GetAwsCredentials, role, HandOver { seen: row }).await?;
         Ok(credentials)
     }
 
     async fn taken(&self, row: &AwsRoleRow, caller: &str, now: Timestamp) -> Result<AwsCredentials> {
         let asked_with = [row.arn.as_str(), &row.external_id, &row.policy, caller];
         let key = sha2::Sha256::digest(format!("{}\0{}", asked_with.join("\0"), row.duration_secs)).into();
-        let slot = self.aws_sessions.slot(key, now);
+        let slot = self.aws_sessions.slot(key);
         let turn = tokio::time::timeout(TURN_TIMEOUT, slot.lock()).await;
         let mut held = turn.map_err(|_| Error::new(Reason::Unavailable, "AWS STS is being asked; try again"))?;
         if let Some(fresh) = held.as_ref().filter(|held| is_fresh(held, now)) {
@@ -295,11 +315,19 @@ impl App {
     }
 }
 
+fn external_id(uid: Uid) -> String {
+    format!("transship-{uid}")
+}
+
+fn changed() -> Error {
+    Error::new(Reason::Unavailable, "the role was registered again just now; repeat the call")
+}
+
 /// A policy that cuts down, without white space.
 fn checked(text: &str) -> Result<String> {
     let text = compact(text);
     let document = Document::parse(Kind::Session, &text)?;
-    if document.allows_everything() {
+    if document.is_unbounded() {
         let message = "the policy allows everything; name what the role is for".to_owned();
         return Err(policy::Error { line: 1, column: 1, message }.into());
     }
@@ -316,23 +344,34 @@ fn asked<'a>(row: &'a AwsRoleRow, session_name: &'a SessionName) -> Asked<'a> {
     }
 }
 
-/// A session's name out of the caller's ARN, by which AWS's logs tell whose it is: its account and the end of its name.
+/// A session's name out of the caller's ARN, by which AWS's logs tell whose it is: its account and name, and a hash of the ARN
+/// for names that are too long.
 fn session_name(caller: &str) -> Result<SessionName> {
     let fits = |c: &char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(*c);
     let parts: Vec<&str> = caller.splitn(6, ':').collect();
     let (account, name) = (parts.get(4).copied().unwrap_or_default(), parts.last().copied().unwrap_or_default());
-    let name: String = name.chars().map(|c| if fits(&c) { c } else { '-' }).take(48).collect();
-    Ok(SessionName::parse(&format!("{account}-{name}"))?)
+    let name: String = name.chars().map(|c| if fits(&c) { c } else { '-' }).take(42).collect();
+    let hash = hex::encode(&sha2::Sha256::digest(caller)[..4]);
+    Ok(SessionName::parse(&format!("{account}-{name}-{hash}"))?)
 }
 
+/// Codes of AWS that the same call may not have later.
+const PASSING: [&str; 4] = ["InternalFailure", "ServiceUnavailable", "Throttling", "ThrottlingException"];
+
 fn silent(row: &AwsRoleRow, refused: Refused) -> Error {
-    let text = match &refused {
-        Refused::Denied => format!("AWS does not let this server take {} any more", row.arn),
-        Refused::Code(code) => format!("AWS STS answered {code} for {}", row.arn),
+    let (reason, text) = match &refused {
+        Refused::Denied => {
+            (Reason::InvalidArgument, format!("AWS does not let this server take {} any more; verify it", row.arn))
+        }
+        Refused::Code(code) => {
+            let passes = PASSING.contains(&code.as_str());
+            let reason = if passes { Reason::Unavailable } else { Reason::InvalidArgument };
+            (reason, format!("AWS STS answered {code} for {}", row.arn))
+        }
         // What is told of the server's network is for its log.
-        Refused::Silent(_) => "AWS STS does not answer; try again".to_owned(),
+        Refused::Silent(_) => (Reason::Unavailable, "AWS STS does not answer; try again".to_owned()),
     };
-    Error::new(Reason::Unavailable, text).with("role_arn", &row.arn).because(refused)
+    Error::new(reason, text).with("role_arn", &row.arn).because(refused)
 }
 
 #[cfg(test)]
@@ -342,8 +381,9 @@ mod tests {
     #[test]
     fn a_session_says_whose_it_is() {
         let named = |caller: &str| session_name(caller).unwrap().to_string();
-        assert_eq!(named("arn:aws:iam::111122223333:user/ann"), "111122223333-user-ann");
-        let long = format!("arn:aws:sts::111122223333:assumed-role/{}/{}", "r".repeat(64), "s".repeat(64));
-        assert_eq!(named(&long).len(), 61);
+        assert!(named("arn:aws:iam::111122223333:user/ann").starts_with("111122223333-user-ann-"));
+        let long = |last| format!("arn:aws:sts::111122223333:assumed-role/{}/{last}", "r".repeat(64));
+        assert_eq!(named(&long("a")).len(), 64);
+        assert_ne!(named(&long("a")), named(&long("b")));
     }
 }

@@ -1,7 +1,7 @@
 //! What a refusal was about: sealed into it, and told to who is of the caller's account or the resource's and may ask.
 //!
-//! The caller reads no more of it than of the refusal itself. Its account learns what the request said, the resource's also
-//! which statement decided.
+//! The caller reads no more of it than of the refusal itself. Its account and the resource's learn what the request said, and
+//! the one whose policy decided which statement it was. Whether something of the resource's denied, its account alone learns.
 
 use super::App;
 use crate::clock::Timestamp;
@@ -25,12 +25,14 @@ struct Message {
     at: i64,
     principal_account: Option<AccountId>,
     resource_account: Option<AccountId>,
+    told_explicit: bool,
     explicit: bool,
     principal: String,
     principal_id: String,
     action: String,
     resource: String,
     ground: String,
+    ground_account: Option<AccountId>,
     conditions: Vec<(String, Vec<String>)>,
 }
 
@@ -92,12 +94,14 @@ impl App {
             at: now.micros(),
             principal_account: denied.principal_account,
             resource_account: denied.resource_account,
+            told_explicit: denied.told_explicit,
             explicit: denied.explicit,
             principal: denied.principal,
             principal_id: denied.principal_id,
             action: denied.action.to_owned(),
             resource: denied.resource,
             ground: denied.ground,
+            ground_account: denied.ground_account,
             conditions: denied.conditions,
         };
         let seal = |message: &Message| keys.seal_message(&serde_json::to_vec(message).ok()?);
@@ -136,8 +140,8 @@ fn decoded(message: Message, asker: AccountId) -> Decoded {
     };
     Decoded {
         allowed: false,
-        explicit_deny: message.explicit,
-        ground: (message.resource_account == Some(asker)).then_some(message.ground),
+        explicit_deny: if message.resource_account == Some(asker) { message.explicit } else { message.told_explicit },
+        ground: (message.ground_account == Some(asker)).then_some(message.ground),
         context: Context {
             principal: Principal { id: message.principal_id, arn: message.principal },
             action: message.action,

@@ -7,7 +7,7 @@ use crate::authz::policy::Kind;
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Directory, Organization};
+use crate::gate::{Change, Directory, DirectoryEntry, EntryAddress, Organization};
 use crate::identity::ids;
 use crate::keys;
 use crate::names::{AccountId, PageSize, PrincipalKind, PrincipalName, UserName};
@@ -91,11 +91,11 @@ impl PutPrincipal {
 }
 
 impl Change for PutPrincipal {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     /// What the server chose, which a repeated call must hear again: the unique id, and when it was made.
     type Out = (String, Timestamp);
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<Self::Out> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<Self::Out> {
         self.put(tx).await?;
         Ok((self.row.unique_id.to_string(), self.row.created_at))
     }
@@ -113,10 +113,10 @@ struct DeletePrincipal {
 }
 
 impl Change for DeletePrincipal {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<()> {
         at_home(tx, &self.home).await?;
         let row = existing(tx, &self.name).await?;
         tx.principal_delete(&row.unique_id).await?;
@@ -136,10 +136,10 @@ struct PutPolicy {
 }
 
 impl Change for PutPolicy {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<()> {
         at_home(tx, &self.home).await?;
         let row = existing(tx, &self.name).await?;
         tx.policy_put(&row.unique_id, &self.policy).await?;
@@ -175,10 +175,10 @@ impl PutAccessKey {
 }
 
 impl Change for PutAccessKey {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<()> {
         self.put(tx).await
     }
 }
@@ -191,10 +191,10 @@ struct DeleteAccessKey {
 }
 
 impl Change for DeleteAccessKey {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<()> {
         at_home(tx, &self.home).await?;
         let owner = existing(tx, &self.user).await?;
         let key = tx.access_key(&self.id).await?.filter(|key| *key.unique_id == *owner.unique_id);
@@ -297,7 +297,7 @@ impl App {
             ctx.now,
         )?;
         let row = change.row.clone();
-        let (unique_id, created_at) = self.gate.write(ctx, Op::CreateUser, &account, change).await?;
+        let (unique_id, created_at) = self.gate.write(ctx, Op::CreateUser, &entry(&row.name), change).await?;
         Ok(PrincipalRow { unique_id: unique_id.into(), created_at, ..row })
     }
 
@@ -313,15 +313,16 @@ impl App {
         trust_policy: &str,
         max_session_secs: i64,
     ) -> Result<PrincipalRow> {
-        self.gate.check::<Directory>(ctx, Op::CreateRole, &[account]).await?;
+        let made = PrincipalName { account, kind: PrincipalKind::Role, name: name.as_str().into() };
+        self.gate.check::<DirectoryEntry>(ctx, Op::CreateRole, &[entry(&made)]).await?;
         if !(3_600..=43_200).contains(&max_session_secs) {
             return Err(Error::invalid("max_session_duration", "1 to 12 hours"));
         }
         let trust = Written::parse(Kind::Trust, trust_policy)?;
-        let name = name.as_str().into();
-        let change = self.new_principal(account, PrincipalKind::Role, name, Some(trust), max_session_secs, ctx.now)?;
+        let change =
+            self.new_principal(account, PrincipalKind::Role, made.name, Some(trust), max_session_secs, ctx.now)?;
         let row = change.row.clone();
-        let (unique_id, created_at) = self.gate.write(ctx, Op::CreateRole, &account, change).await?;
+        let (unique_id, created_at) = self.gate.write(ctx, Op::CreateRole, &entry(&row.name), change).await?;
         let trust_policy = Some(trust_policy.to_owned());
         Ok(PrincipalRow { unique_id: unique_id.into(), created_at, trust_policy, ..row })
     }
@@ -335,8 +336,8 @@ impl App {
             PrincipalKind::User => Op::DeleteUser,
             PrincipalKind::Role => Op::DeleteRole,
         };
-        let account = name.account;
-        self.gate.write(ctx, op, &account, DeletePrincipal { home: self.home(), name, now: ctx.now }).await
+        let address = entry(&name);
+        self.gate.write(ctx, op, &address, DeletePrincipal { home: self.home(), name, now: ctx.now }).await
     }
 
     /// A page of an account's users and roles after a key `kind/name`, each with the managed policies attached to it.
@@ -377,13 +378,13 @@ impl App {
             PrincipalKind::User => Op::PutUserPolicy,
             PrincipalKind::Role => Op::PutRolePolicy,
         };
-        self.gate.check::<Directory>(ctx, op, &[name.account]).await?;
+        let address = entry(&name);
+        self.gate.check::<DirectoryEntry>(ctx, op, std::slice::from_ref(&address)).await?;
         UserName::parse(policy)?;
         let written = Written::parse(Kind::Identity, document)?;
-        let account = name.account;
         let policy = Policy { name: policy.to_owned(), document: document.to_owned() };
         let change = PutPolicy { home: self.home(), name, policy, now: ctx.now };
-        self.gate.write(ctx, op, &account, change).await?;
+        self.gate.write(ctx, op, &address, change).await?;
         Ok(written.warnings())
     }
 
@@ -392,10 +393,9 @@ impl App {
     /// # Errors
     /// When the caller may not, there is no such user, or this is not the home region.
     pub async fn create_access_key(&self, ctx: &Ctx, user: PrincipalName) -> Result<NewAccessKey> {
-        let account = user.account;
-        let key = NewAccessKey::random(ctx.now)?;
+        let (address, key) = (entry(&user), NewAccessKey::random(ctx.now)?);
         let change = self.put_access_key(user, &key)?;
-        self.gate.write(ctx, Op::CreateAccessKey, &account, change).await?;
+        self.gate.write(ctx, Op::CreateAccessKey, &address, change).await?;
         Ok(key)
     }
 
@@ -404,9 +404,9 @@ impl App {
     /// # Errors
     /// When the caller may not, the user has no such key, or this is not the home region.
     pub async fn delete_access_key(&self, ctx: &Ctx, user: PrincipalName, id: &str) -> Result<()> {
-        let account = user.account;
+        let address = entry(&user);
         let change = DeleteAccessKey { home: self.home(), user, id: id.to_owned(), now: ctx.now };
-        self.gate.write(ctx, Op::DeleteAccessKey, &account, change).await
+        self.gate.write(ctx, Op::DeleteAccessKey, &address, change).await
     }
 
     /// The account that administers the organization: the first that was made.
@@ -452,6 +452,11 @@ impl App {
 pub(crate) const ACCESS_KEY: &str = "access-key";
 /// What a token key is sealed for.
 pub(crate) const TOKEN_KEY: &str = "token-key";
+
+/// A user or role, as policies are asked about it.
+pub(super) fn entry(name: &PrincipalName) -> EntryAddress {
+    EntryAddress { account: name.account, arn: name.arn() }
+}
 
 pub(super) async fn existing(tx: &mut Tx<'_>, name: &PrincipalName) -> Result<PrincipalRow> {
     tx.principal(name).await?.ok_or_else(|| {

@@ -8,7 +8,7 @@ use super::directory::{ACCESS_KEY, TOKEN_KEY};
 use super::mfa_devices::MFA_DEVICE;
 use crate::clock::Timestamp;
 use crate::error::{Error, Reason, Result};
-use crate::names::{AccountId, Region, Uid};
+use crate::names::{AccountId, PageSize, Region, Uid};
 use crate::secret::Secret;
 use crate::store::aws_roles::{AwsRoleRow, aws_role_of};
 use crate::store::control_policies::{ControlPolicyKey, ControlPolicyRow};
@@ -226,6 +226,14 @@ impl App {
         let mut entries = Vec::with_capacity(changes.len() + 1);
         if after == 0 && stream == Stream::Directory {
             entries.extend(tx.organization().await?.map(Entry::Organization));
+            // Before whom they bound, so that no new region serves anybody unbound.
+            let mut after = String::new();
+            loop {
+                let rows = tx.control_policy_list(&after, PageSize::clamp(PageSize::MAX)).await?;
+                let Some(last) = rows.last() else { break };
+                after = last.key.subject();
+                entries.extend(rows.into_iter().map(Entry::ControlPolicy));
+            }
         }
         for change in &changes {
             entries.extend(self.entry(&mut tx, change).await?);

@@ -2,14 +2,15 @@
 //! sessions. Written in the home region.
 
 use super::App;
-use super::directory::{Home, at_home, existing};
+use super::directory::{Home, at_home, entry, existing};
 use super::policies::Written;
+use super::sessions::SESSION_POLICY_MAX;
 use crate::authz::permit::Allowed;
 use crate::authz::policy::{Kind, compact};
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Directory};
+use crate::gate::{Change, Directory, DirectoryEntry, EntryAddress};
 use crate::names::{AccountId, PageSize, PolicyName, PolicyRef, PrincipalKind, PrincipalName};
 use crate::ops::Op;
 use crate::store::Tx;
@@ -33,11 +34,11 @@ struct WritePolicy {
 }
 
 impl Change for WritePolicy {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     /// When it was made.
     type Out = Timestamp;
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<Timestamp> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<Timestamp> {
         at_home(tx, &self.home).await?;
         let policy = &self.row.policy;
         let created_at = match (tx.managed_policy(policy).await?, self.replaces) {
@@ -70,10 +71,10 @@ struct DeletePolicy {
 }
 
 impl Change for DeletePolicy {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<()> {
         at_home(tx, &self.home).await?;
         let uses = tx.managed_policy_uses(&self.policy).await?;
         if uses > 0 {
@@ -113,10 +114,10 @@ struct ChangeAttachment {
 }
 
 impl Change for ChangeAttachment {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<()> {
         at_home(tx, &self.home).await?;
         let id = existing(tx, &self.name).await?.unique_id;
         match &self.attach {
@@ -195,13 +196,13 @@ impl App {
         policy: PolicyRef,
         document: &str,
     ) -> Result<(ManagedPolicyRow, Vec<String>)> {
-        let account = policy.account;
-        self.gate.check::<Directory>(ctx, op, &[account]).await?;
+        let address = named(&policy);
+        self.gate.check::<DirectoryEntry>(ctx, op, std::slice::from_ref(&address)).await?;
         // It may become a boundary, whose limit is the lower one.
         let written = Written::parse(Kind::Boundary, document)?;
         let row = ManagedPolicyRow { policy, document: document.to_owned(), created_at: ctx.now, updated_at: ctx.now };
         let change = WritePolicy { home: self.home(), row: row.clone(), replaces: op == Op::UpdatePolicy };
-        let created_at = self.gate.write(ctx, op, &account, change).await?;
+        let created_at = self.gate.write(ctx, op, &address, change).await?;
         Ok((ManagedPolicyRow { created_at, ..row }, written.warnings()))
     }
 
@@ -225,9 +226,9 @@ impl App {
     /// # Errors
     /// When the caller may not, there is none, it is in use, or this is not the home region.
     pub async fn delete_policy(&self, ctx: &Ctx, policy: PolicyRef) -> Result<()> {
-        let account = policy.account;
+        let address = named(&policy);
         let change = DeletePolicy { home: self.home(), policy, now: ctx.now };
-        self.gate.write(ctx, Op::DeletePolicy, &account, change).await
+        self.gate.write(ctx, Op::DeletePolicy, &address, change).await
     }
 
     /// Gives a user or role what a managed policy of its account gives.
@@ -270,13 +271,13 @@ impl App {
     }
 
     async fn change_attachment(&self, ctx: &Ctx, op: Op, name: PrincipalName, attach: Attach) -> Result<()> {
-        let account = name.account;
+        let address = entry(&name);
         let change = ChangeAttachment { home: self.home(), name, attach, now: ctx.now };
-        self.gate.write(ctx, op, &account, change).await
+        self.gate.write(ctx, op, &address, change).await
     }
 
-    /// Session policies with the documents of managed ones, as they are now: a session keeps what it was given. For who may
-    /// take a session of that account.
+    /// Session policies with the documents of managed ones, as they are read now: a session keeps what it was given. For who
+    /// may take a session of that account.
     pub(super) async fn with_managed(
         &self,
         account: AccountId,
@@ -292,10 +293,14 @@ impl App {
         for policy in managed {
             let row = snapshot.tx().managed_policy(policy).await?.ok_or_else(|| missing(policy))?;
             let text = compact(&row.document);
-            Written::parse(Kind::Session, &text).map_err(|error| {
-                let text = format!("policy {} cannot narrow a session: {}", policy.arn(), error.message);
-                Error::new(Reason::PackedPolicyTooLarge, text).with("policy", policy.arn())
-            })?;
+            if text.chars().count() > SESSION_POLICY_MAX {
+                let text = format!(
+                    "policy {} has more than {SESSION_POLICY_MAX} characters without white space, the most of a session's",
+                    policy.arn()
+                );
+                return Err(Error::new(Reason::PackedPolicyTooLarge, text).with("policy", policy.arn()));
+            }
+            Written::parse(Kind::Session, &text)?;
             all.push(text.into());
         }
         Ok(Some(all))
@@ -311,6 +316,11 @@ pub(super) fn check_managed(account: AccountId, managed: &[PolicyRef]) -> Result
         Some(foreign) => Err(Error::invalid("policy_arns", format!("{} is not of account {account}", foreign.arn()))),
         None => Ok(()),
     }
+}
+
+/// A managed policy, as policies are asked about it.
+fn named(policy: &PolicyRef) -> EntryAddress {
+    EntryAddress { account: policy.account, arn: policy.arn() }
 }
 
 /// The operation for this kind of principal.

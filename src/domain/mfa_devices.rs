@@ -8,7 +8,7 @@ use crate::authz::permit::Allowed;
 use crate::clock::Timestamp;
 use crate::ctx::{Ctx, Principal};
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, NewMfaDevice, User};
+use crate::gate::{Change, DirectoryEntry, EntryAddress, Identified, User};
 use crate::identity::totp;
 use crate::keys;
 use crate::names::{Arn, MfaDeviceRef, PrincipalKind, PrincipalName};
@@ -64,6 +64,8 @@ impl MfaCode {
 #[derive(Clone, Debug)]
 pub(super) struct UsedCode {
     device: MfaDeviceRef,
+    /// Whose the device was.
+    unique_id: String,
     step: i64,
 }
 
@@ -71,7 +73,9 @@ impl UsedCode {
     /// Uses it.
     pub(super) async fn apply(&self, tx: &mut Tx<'_>) -> Result<()> {
         let row = tx.mfa_device(&self.device).await?;
-        if row.is_some_and(|row| row.enabled) && tx.mfa_step_use(&self.device, self.step).await? {
+        if row.is_some_and(|row| row.enabled && row.unique_id == self.unique_id)
+            && tx.mfa_step_use(&self.device, self.step).await?
+        {
             return Ok(());
         }
         Err(failed(INVALID_CODE))
@@ -97,12 +101,9 @@ pub(super) struct Attempts(Mutex<HashMap<MfaDeviceRef, (u32, Timestamp)>>);
 
 impl Attempts {
     fn check(&self, device: &MfaDeviceRef, now: Timestamp) -> Result<()> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= COUNTED_MAX {
-            all.retain(|_, (_, since)| now.since(*since) < FAILURES_WITHIN);
-        }
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = all.get(device).filter(|(_, since)| now.since(*since) < FAILURES_WITHIN);
-        if counted.is_some_and(|(failures, _)| *failures >= FAILURES_MAX) || all.len() >= COUNTED_MAX {
+        if counted.is_some_and(|(failures, _)| *failures >= FAILURES_MAX) {
             let text = format!("too many wrong codes of {}; try again in an hour", device.arn());
             return Err(Error::new(Reason::Throttled, text));
         }
@@ -111,12 +112,25 @@ impl Attempts {
 
     fn fail(&self, device: &MfaDeviceRef, now: Timestamp) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= COUNTED_MAX && !all.contains_key(device) {
+            // Whoever has failed for longest is forgotten: nobody is refused for the failures of others.
+            let first = all.iter().min_by_key(|(_, (_, since))| *since).map(|(device, _)| device.clone());
+            first.and_then(|first| all.remove(&first));
+        }
         let (failures, since) = all.entry(device.clone()).or_insert((0, now));
         if now.since(*since) >= FAILURES_WITHIN {
             (*failures, *since) = (0, now);
         }
         *failures += 1;
     }
+}
+
+/// What becomes of a device.
+#[derive(Clone, Copy, Debug)]
+enum Becomes {
+    /// It counts from now on; the codes until this step were shown for it.
+    Enabled(i64),
+    Gone,
 }
 
 struct CreateDevice {
@@ -128,10 +142,10 @@ struct CreateDevice {
 }
 
 impl Change for CreateDevice {
-    type Resource = NewMfaDevice;
+    type Resource = DirectoryEntry;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<NewMfaDevice>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<()> {
         at_home(tx, &self.home).await?;
         let user = super::directory::existing(tx, &self.user).await?;
         if tx.mfa_device(&self.device).await?.is_some() {
@@ -153,12 +167,11 @@ impl Change for CreateDevice {
     }
 }
 
-/// What becomes of a device that a user has.
+/// A change of a device that a user has.
 struct ChangeDevice {
     home: Home,
     device: MfaDeviceRef,
-    /// Counts from now on; else it is removed.
-    enable: bool,
+    becomes: Becomes,
     now: Timestamp,
 }
 
@@ -170,16 +183,21 @@ impl Change for ChangeDevice {
         at_home(tx, &self.home).await?;
         let row = tx.mfa_device(&self.device).await?.filter(|row| *row.unique_id == *user.0.unique_id);
         let row = row.ok_or_else(|| missing(&user.0.name, &self.device))?;
-        if self.enable {
-            tx.mfa_device_put(&MfaDeviceRow { enabled: true, ..row }).await?;
-        } else {
-            tx.mfa_device_delete(&self.device).await?;
+        match self.becomes {
+            Becomes::Enabled(step) => {
+                tx.mfa_step_use(&self.device, step).await?;
+                tx.mfa_device_put(&MfaDeviceRow { enabled: true, ..row }).await?;
+            }
+            Becomes::Gone => {
+                tx.mfa_device_delete(&self.device).await?;
+            }
         }
         Ok(tx.directory_note("mfa-device", &mfa_device_subject(&self.device), self.now).await?)
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        format!("{:?}{}", self.device, self.enable).into_bytes()
+        // Which codes were shown is no part of what is asked.
+        format!("{:?}{}", self.device, matches!(self.becomes, Becomes::Gone)).into_bytes()
     }
 }
 
@@ -190,6 +208,10 @@ impl App {
     /// When the caller may not, there is no such user, the name is taken, or this is not the home region.
     pub async fn create_mfa_device(&self, ctx: &Ctx, user: PrincipalName, device: MfaDeviceRef) -> Result<NewDevice> {
         check_user(&user)?;
+        let address = EntryAddress { account: device.account, arn: device.arn() };
+        self.gate.check::<DirectoryEntry>(ctx, Op::CreateMfaDevice, std::slice::from_ref(&address)).await?;
+        // Whose it is to be is another question than what it is called.
+        self.gate.check::<User>(ctx, Op::EnableMfaDevice, std::slice::from_ref(&user)).await?;
         let random: Secret<[u8; totp::SECRET_BYTES]> = keys::random()?;
         let secret = Secret::new(random.expose().to_vec());
         let subject = mfa_device_subject(&device);
@@ -200,7 +222,6 @@ impl App {
             device: device.clone(),
             created_at: ctx.now,
         };
-        let address = device.clone();
         let change = CreateDevice { home: self.home(), user, device, sealed_secret, now: ctx.now };
         self.gate.write(ctx, Op::CreateMfaDevice, &address, change).await?;
         Ok(made)
@@ -224,14 +245,12 @@ impl App {
         let row = tx.mfa_device(&device).await?.filter(|row| *row.unique_id == *unique_id);
         drop(view);
         let row = row.ok_or_else(|| missing(&user, &device))?;
-        self.mfa_attempts.check(&device, ctx.now)?;
-        if !totp::follow(&self.secret_of(&row)?, first, second, ctx.now) {
-            self.mfa_attempts.fail(&device, ctx.now);
-            // SPEC: IAM API, `EnableMFADevice`, `InvalidAuthenticationCode`.
+        // SPEC: IAM API, `EnableMFADevice`, `InvalidAuthenticationCode`.
+        let step = totp::follow(&self.secret_of(&row)?, first, second, ctx.now).ok_or_else(|| {
             let text = "the codes are not two of this device that follow each other, the second of now";
-            return Err(Error::invalid("authentication_code_2", text));
-        }
-        let change = ChangeDevice { home: self.home(), device, enable: true, now: ctx.now };
+            Error::invalid("authentication_code_2", text)
+        })?;
+        let change = ChangeDevice { home: self.home(), device, becomes: Becomes::Enabled(step), now: ctx.now };
         self.gate.write(ctx, Op::EnableMfaDevice, &user, change).await
     }
 
@@ -253,21 +272,27 @@ impl App {
     /// When the caller may not, the user has no such device, or this is not the home region.
     pub async fn delete_mfa_device(&self, ctx: &Ctx, user: PrincipalName, device: MfaDeviceRef) -> Result<()> {
         check_user(&user)?;
-        let change = ChangeDevice { home: self.home(), device, enable: false, now: ctx.now };
+        let change = ChangeDevice { home: self.home(), device, becomes: Becomes::Gone, now: ctx.now };
         self.gate.write(ctx, Op::DeleteMfaDevice, &user, change).await
     }
 
-    /// Checks a code that a user shows with a request.
+    /// Checks a code that a user shows with a request; audits that it was refused.
     ///
     /// # Errors
     /// When the device is not the caller's, is not enabled, or shows another code.
     pub(super) async fn shown_code(
         &self,
         ctx: &Ctx,
+        op: Op,
         caller: &Principal,
         shown: Option<&MfaCode>,
     ) -> Result<Option<UsedCode>> {
-        let Some(MfaCode { serial, code }) = shown else { return Ok(None) };
+        let Some(shown) = shown else { return Ok(None) };
+        let used = self.step_of(ctx, caller, shown).await;
+        used.map(Some).inspect_err(|error| self.gate.failed::<Identified>(ctx, op, &ctx.caller, error))
+    }
+
+    async fn step_of(&self, ctx: &Ctx, caller: &Principal, MfaCode { serial, code }: &MfaCode) -> Result<UsedCode> {
         let unknown = || {
             failed(
                 "unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user.",
@@ -285,7 +310,7 @@ impl App {
             self.mfa_attempts.fail(&device, ctx.now);
         }
         let step = step.ok_or_else(|| failed(INVALID_CODE))?;
-        Ok(Some(UsedCode { device, step }))
+        Ok(UsedCode { device, unique_id: row.unique_id, step })
     }
 
     fn secret_of(&self, row: &MfaDeviceRow) -> Result<Secret<Vec<u8>>> {

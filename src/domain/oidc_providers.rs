@@ -6,7 +6,7 @@ use crate::authz::permit::Allowed;
 use crate::clock::Timestamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Reason, Result};
-use crate::gate::{Change, Directory};
+use crate::gate::{Change, Directory, DirectoryEntry, EntryAddress};
 use crate::names::{AccountId, Issuer, PageSize};
 use crate::ops::Op;
 use crate::store::Tx;
@@ -29,11 +29,11 @@ struct PutOidcProvider {
 }
 
 impl Change for PutOidcProvider {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     /// When it was first trusted.
     type Out = Timestamp;
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<Timestamp> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<Timestamp> {
         at_home(tx, &self.home).await?;
         let OidcProviderRow { account, issuer, .. } = &self.row;
         let known = tx.oidc_provider(*account, issuer).await?;
@@ -60,10 +60,10 @@ struct DeleteOidcProvider {
 }
 
 impl Change for DeleteOidcProvider {
-    type Resource = Directory;
+    type Resource = DirectoryEntry;
     type Out = ();
 
-    async fn apply(&self, _: &Allowed<Directory>, tx: &mut Tx<'_>) -> Result<()> {
+    async fn apply(&self, _: &Allowed<DirectoryEntry>, tx: &mut Tx<'_>) -> Result<()> {
         at_home(tx, &self.home).await?;
         if !tx.oidc_provider_delete(self.account, &self.issuer).await? {
             let text = format!("account {} has no identity provider {}", self.account, self.issuer);
@@ -90,14 +90,15 @@ impl App {
         client_ids: Vec<String>,
         ca_pem: Option<String>,
     ) -> Result<OidcProviderRow> {
-        self.gate.check::<Directory>(ctx, Op::PutOidcProvider, &[account]).await?;
+        let address = EntryAddress { account, arn: issuer.arn(account) };
+        self.gate.check::<DirectoryEntry>(ctx, Op::PutOidcProvider, std::slice::from_ref(&address)).await?;
         check_client_ids(&client_ids)?;
         if let Some(pem) = &ca_pem {
             check_certificates(pem)?;
         }
         let row = OidcProviderRow { account, issuer, client_ids, ca_pem, created_at: ctx.now };
         let change = PutOidcProvider { home: self.home(), row: row.clone(), now: ctx.now };
-        let created_at = self.gate.write(ctx, Op::PutOidcProvider, &account, change).await?;
+        let created_at = self.gate.write(ctx, Op::PutOidcProvider, &address, change).await?;
         Ok(OidcProviderRow { created_at, ..row })
     }
 
@@ -122,8 +123,9 @@ impl App {
     /// # Errors
     /// When the caller may not, there is none, or this is not the home region.
     pub async fn delete_oidc_provider(&self, ctx: &Ctx, account: AccountId, issuer: Issuer) -> Result<()> {
+        let address = EntryAddress { account, arn: issuer.arn(account) };
         let change = DeleteOidcProvider { home: self.home(), account, issuer, now: ctx.now };
-        self.gate.write(ctx, Op::DeleteOidcProvider, &account, change).await
+        self.gate.write(ctx, Op::DeleteOidcProvider, &address, change).await
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) const SESSION_TOKEN_MAX: Duration = Duration::from_secs(129_600);
 /// The longest session that another session may take.
 const CHAINED_MAX: Duration = Duration::from_secs(3_600);
 /// Characters of one session policy.
-const SESSION_POLICY_MAX: usize = 2_048;
+pub(super) const SESSION_POLICY_MAX: usize = 2_048;
 /// Tags of one session.
 const SESSION_TAGS_MAX: usize = 50;
 /// Session policies of one session.
@@ -189,7 +189,7 @@ impl App {
             tags: session_tags(&caller, &request.tags)?,
             source_identity: source_identity(&caller, request.source_identity.as_ref())?,
             provider: caller.session.as_ref().and_then(|session| session.provider.clone()),
-            code: self.shown_code(ctx, &caller, request.mfa.as_ref()).await?,
+            code: self.shown_code(ctx, Op::AssumeRole, &caller, request.mfa.as_ref()).await?,
         };
         let mfa = bounds.code.is_some().then_some(ctx.now);
         let AssumeRole { role, session_name, external_id, tags, .. } = request;
@@ -224,7 +224,8 @@ impl App {
             source_identity,
             tags,
             provider,
-            mfa: address.mfa.map_or(Mfa::Absent, Mfa::Given),
+            // SPEC: IAM User Guide, "Secure API access with MFA": a role's credentials do not say so.
+            mfa: Mfa::Absent,
         };
         let role = Principal { name: address.role.clone(), unique_id: unique_id.clone(), session: None };
         let (issued, row) = self.issue(role, session)?;
@@ -243,7 +244,7 @@ impl App {
             return Err(Error::new(Reason::AccessDenied, "Cannot call GetSessionToken with session credentials"));
         }
         let duration = long_duration(duration)?;
-        let code = self.shown_code(ctx, &caller, mfa).await?;
+        let code = self.shown_code(ctx, Op::GetSessionToken, &caller, mfa).await?;
         let mfa = if code.is_some() { Mfa::Given(ctx.now) } else { Mfa::Absent };
         let session = Session { id: self.clock.uid(), mfa, ..self.session_of(&caller, duration, ctx.now) };
         let (issued, row) = self.issue(Principal::clone(&caller), session)?;

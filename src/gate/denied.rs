@@ -4,6 +4,7 @@ use super::context::context;
 use super::judge::Ruling;
 use super::resource::Target;
 use crate::authz::eval::Outcome;
+use crate::authz::policy::Kind;
 use crate::ctx::{Caller, Ctx};
 use crate::names::AccountId;
 use crate::ops::Op;
@@ -12,7 +13,9 @@ use crate::ops::Op;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("denied: {ground}")]
 pub struct Denied {
-    /// Whether a statement denied it; else none allowed it.
+    /// Whether a statement denied it, as far as its caller may know; else none allowed it.
+    pub told_explicit: bool,
+    /// Whether a statement denied it, for the resource's account.
     pub explicit: bool,
     /// The caller, as it is displayed.
     pub principal: String,
@@ -26,8 +29,10 @@ pub struct Denied {
     pub resource: String,
     /// The resource's account.
     pub resource_account: Option<AccountId>,
-    /// Policy and statement, or what was missing; for the resource's account only.
+    /// Policy and statement, or what was missing.
     pub ground: String,
+    /// Whose policy that is, and so who may read it.
+    pub ground_account: Option<AccountId>,
     /// What the request itself says, by condition key; nothing of the resource.
     pub conditions: Vec<(String, Vec<String>)>,
 }
@@ -41,6 +46,7 @@ impl Denied {
             }
         };
         Self {
+            told_explicit: ruling.told == Outcome::ExplicitDeny,
             explicit: ruling.outcome == Outcome::ExplicitDeny,
             principal: ctx.caller.display(),
             principal_id,
@@ -49,7 +55,21 @@ impl Denied {
             resource: target.arn.clone(),
             resource_account: target.account,
             ground: ruling.detail.clone(),
+            ground_account: match ruling.kind {
+                Some(kind) => account_of(kind, ctx.caller.account(), target.account),
+                None => target.account,
+            },
             conditions: context(ctx, target).listed(),
         }
+    }
+}
+
+/// Whose a policy of this kind is, that bears on a principal and a resource: what the organization bounds an account by, that
+/// account may know.
+#[must_use]
+pub fn account_of<T>(kind: Kind, principal: T, resource: T) -> T {
+    match kind {
+        Kind::Identity | Kind::Boundary | Kind::Session | Kind::ServiceControl => principal,
+        Kind::Resource | Kind::Trust | Kind::Key | Kind::ResourceControl => resource,
     }
 }

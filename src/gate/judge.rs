@@ -33,6 +33,8 @@ pub(super) type Named = (String, Arc<Document>);
 pub struct Ruling {
     /// What was decided.
     pub outcome: Outcome,
+    /// What its caller may know was decided: to another account's as if there were no policy on the resource.
+    pub(super) told: Outcome,
     /// AWS's sentence about the caller's own request; anybody may read it. Empty, as `detail`, for what is allowed, unless
     /// an explanation was asked for.
     pub sentence: String,
@@ -321,7 +323,8 @@ impl Judge {
         let decision = self.evaluate(&request, &policies);
         if decision.is_allowed() && !in_words {
             let (outcome, kind, permit) = (decision.outcome(), decision.kind(), Allowed::grant((), &decision));
-            return Ok(Ruling { outcome, sentence: String::new(), detail: String::new(), kind, permit });
+            let (sentence, detail) = (String::new(), String::new());
+            return Ok(Ruling { outcome, told: outcome, sentence, detail, kind, permit });
         }
         // To another account's caller a refusal reads the same whether the resource is missing, forbidden or denied:
         // its sentence is made as if there were no policy on the resource, nor one on its account.
@@ -339,6 +342,7 @@ impl Judge {
         }
         Ok(Ruling {
             outcome: decision.outcome(),
+            told: told.outcome(),
             sentence: explain::sentence(&request, &told),
             detail,
             kind: decision.kind(),

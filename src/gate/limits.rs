@@ -18,7 +18,7 @@ const FULL_ACCESS: &str = "FullAccess";
 const EVERYTHING: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
 const EVERYTHING_FOR_ALL: &str =
     r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}}"#;
-/// What a boundary is whose document this region has not heard of.
+/// What a policy is whose document this region has not heard of.
 const NOTHING: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}"#;
 
 /// The bounds of one request.
@@ -37,7 +37,8 @@ impl Limits {
             let id = attachment.policy.to_string();
             match (attachment.purpose, document) {
                 (Purpose::Permissions, Some(text)) => given.push((id, documents.parse(Kind::Identity, &text)?)),
-                (Purpose::Permissions, None) => {}
+                // It may deny: what it says is not known here yet, so nothing is allowed until it is.
+                (Purpose::Permissions, None) => given.push((id, documents.parse(Kind::Identity, NOTHING)?)),
                 (Purpose::Boundary, text) => {
                     let text = text.as_deref().unwrap_or(NOTHING);
                     self.boundary = Some((id, documents.parse(Kind::Boundary, text)?));

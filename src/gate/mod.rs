@@ -28,14 +28,14 @@ use crate::store::sessions::Standing;
 use crate::store::{Apply, Done, Snapshot, Store, Tx, audit::Answer, audit::AuditRow};
 pub use audit::Loss;
 pub use context::CONTEXT_KEYS;
-pub use denied::Denied;
+pub use denied::{Denied, account_of};
 use documents::Documents;
 use judge::Judge;
 pub use judge::Ruling;
 pub use resource::{
-    AwsRole, Directory, FederatedUser, FederatedUserAddress, Identified, Key, KeyAddress, Keyring, NewMfaDevice,
-    NewRepository, Object, Organization, Registry, Repository, RepositoryAddress, Resource, Role, RoleAddress, Target,
-    User,
+    AwsRole, Directory, DirectoryEntry, EntryAddress, FederatedUser, FederatedUserAddress, Identified, Key, KeyAddress,
+    Keyring, NewRepository, Object, Organization, Registry, Repository, RepositoryAddress, Resource, Role, RoleAddress,
+    Target, User,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -260,6 +260,11 @@ impl Gate {
     /// `SCOPE_INSUFFICIENT` when it does not.
     pub fn check_reach(&self, ctx: &Ctx, op: Op, account: AccountId) -> Result<()> {
         judge::check_reach(ctx, op, account)
+    }
+
+    /// Audits a call that was judged and then failed for what the gate knows nothing of.
+    pub fn failed<R: Resource>(&self, ctx: &Ctx, op: Op, address: &R::Address, error: &Error) {
+        self.audit.refused(ctx, op, &R::target(address), error);
     }
 
     /// Says what the gate would answer, for a caller who need not be the one asking.

@@ -6,8 +6,7 @@ use crate::clock::Timestamp;
 use crate::ctx::{Caller, Ctx, Mfa, Principal};
 use crate::error::{Error, Reason, Result};
 use crate::names::{
-    AccountId, Arn, AwsRoleRef, Digest, FederatedName, MfaDeviceRef, PrincipalName, RepositoryRef, SessionName,
-    SessionTag, Tag,
+    AccountId, Arn, AwsRoleRef, Digest, FederatedName, PrincipalName, RepositoryRef, SessionName, SessionTag, Tag,
 };
 use crate::store::{self, Tx, aws_roles, directory, registries, repositories};
 use std::future::Future;
@@ -392,15 +391,24 @@ impl Resource for AwsRole {
     }
 }
 
-/// A second factor that is to be made: its name is free to be judged before it exists.
+/// Something in an account's directory, by its ARN; whether it is there is not asked here.
 #[derive(Clone, Debug)]
-pub struct NewMfaDevice;
+pub struct DirectoryEntry;
 
-impl Resource for NewMfaDevice {
-    type Address = MfaDeviceRef;
+/// The ARN of something in an account's directory.
+#[derive(Clone, Debug)]
+pub struct EntryAddress {
+    /// The account.
+    pub account: AccountId,
+    /// The ARN.
+    pub arn: Arn,
+}
+
+impl Resource for DirectoryEntry {
+    type Address = EntryAddress;
 
     fn target(address: &Self::Address) -> Target {
-        Target::new(address.arn().as_str(), Some(address.account))
+        Target::new(address.arn.as_str(), Some(address.account))
     }
 
     async fn load(tx: &mut Tx<'_>, address: &Self::Address) -> Result<Option<Self>, store::Error> {

@@ -40,11 +40,11 @@ pub fn step_of(secret: &Secret<Vec<u8>>, shown: &str, now: Timestamp) -> Option<
     found
 }
 
-/// Whether two codes follow each other, the second good now: who shows them has the device.
+/// The time step of the second of two codes that follow each other, if it is good now: who shows them has the device.
 #[must_use]
-pub fn follow(secret: &Secret<Vec<u8>>, first: &str, second: &str, now: Timestamp) -> bool {
-    let Some(step) = step_of(secret, second, now) else { return false };
-    code(secret.expose(), step - 1).as_bytes().ct_eq(first.as_bytes()).into()
+pub fn follow(secret: &Secret<Vec<u8>>, first: &str, second: &str, now: Timestamp) -> Option<i64> {
+    let step = step_of(secret, second, now)?;
+    bool::from(code(secret.expose(), step - 1).as_bytes().ct_eq(first.as_bytes())).then_some(step)
 }
 
 /// The secret as people type it into a device.
@@ -87,9 +87,10 @@ mod tests {
             assert_eq!(step_of(&secret, shown, at(secs + 60)), None);
             assert_eq!(step_of(&secret, shown, at(secs - 60)), None);
         }
-        assert!(follow(&secret, "081804", "050471", Timestamp::from_secs(1_111_111_111)));
-        assert!(!follow(&secret, "050471", "081804", Timestamp::from_secs(1_111_111_111)));
-        assert!(!follow(&secret, "050471", "050471", Timestamp::from_secs(1_111_111_111)));
+        let followed = |first, second| follow(&secret, first, second, Timestamp::from_secs(1_111_111_111));
+        assert_eq!(followed("081804", "050471"), Some(1_111_111_111 / 30));
+        assert_eq!(followed("050471", "081804"), None);
+        assert_eq!(followed("050471", "050471"), None);
         for bad in ["", "05047", "0504710", "abcdef"] {
             assert_eq!(step_of(&secret, bad, Timestamp::from_secs(1_111_111_111)), None, "{bad}");
         }

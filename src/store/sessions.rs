@@ -199,7 +199,7 @@ impl Tx<'_> {
                 "SELECT p.unique_id, (SELECT count(*) FROM revocations r WHERE (r.subject = $4 AND r.kind = 'session') \
                  OR (r.subject = p.unique_id AND r.kind = 'principal' AND r.before_at > $5)), q.name, q.document, \
                  (SELECT count(*) FROM attachments a WHERE a.unique_id = p.unique_id), \
-                 (SELECT count(*) FROM control_policies) \
+                 (SELECT count(*) FROM (SELECT 1 FROM control_policies LIMIT 1) c) \
                  FROM principals p LEFT JOIN principal_policies q ON q.unique_id = p.unique_id \
                  WHERE p.account = $1 AND p.kind = $2 AND p.name = $3 ORDER BY q.name",
                 args![name.account, name.kind, &*name.name, subject, issued_at],

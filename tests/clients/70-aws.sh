@@ -70,7 +70,8 @@ refused 'IN_USE|attached' "$TRANSSHIP" managed-policy delete readers
 serial=$(told "$work/mfa.json" '["serial_number"]')
 shows() { "$PYTHON" "$here/totp.py" "$(told "$work/mfa.json" '["seed"]')" "$1"; }
 refused 'associated with this user' aws sts get-session-token --serial-number "$serial" --token-code "$(shows 0)"
-"$TRANSSHIP" mfa-device enable admin phone "$(shows -1)" "$(shows 0)"
+"$TRANSSHIP" mfa-device enable admin phone "$(shows -2)" "$(shows -1)"
+refused 'invalid MFA one time pass code' aws sts get-session-token --serial-number "$serial" --token-code "$(shows -1)"
 code=$(shows 0)
 refused 'must provide both' aws sts get-session-token --serial-number "$serial"
 aws sts get-session-token --serial-number "$serial" --token-code "$code" >"$work/role.json"

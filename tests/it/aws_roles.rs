@@ -94,6 +94,11 @@ async fn a_role_is_used_once_it_is_seen_to_ask_for_the_external_id_and_its_sessi
     aws.role("open", None).await;
     app.put_aws_role(&admin, role.clone(), new(aws.arn("open"))).await.unwrap();
     assert!(verify().await.unwrap_err().contains("without an external id"));
+    let any = json!({"StringLike": {"sts:ExternalId": "transship-*"}});
+    let trusting = trust(aws.broker.arn().as_str(), Some(any));
+    tenants::role(&aws.region, "prod", "any", &trusting, &allow(&["ecr:*"], "*")).await;
+    app.put_aws_role(&admin, role.clone(), new(aws.arn("any"))).await.unwrap();
+    assert!(verify().await.unwrap_err().contains("with any external id"), "another account's would do as well");
     let again = app.put_aws_role(&admin, role.clone(), new(aws.arn("logs"))).await.unwrap();
     assert_eq!(again.external_id, row.external_id, "the external id is the name's");
     aws.role("logs", Some(&row.external_id)).await;
@@ -108,7 +113,7 @@ async fn a_role_is_used_once_it_is_seen_to_ask_for_the_external_id_and_its_sessi
     };
     let who = asks("sts", "GetCallerIdentity", "Action=GetCallerIdentity&Version=2011-06-15").await;
     let dev = region.account("dev");
-    let expected = format!("assumed-role/logs/{dev}-user-admin</Arn>");
+    let expected = format!("assumed-role/logs/{dev}-user-admin-");
     assert!(who.contains(&expected), "AWS's logs say for whom: {who}");
     let policy = asks("ecr", "GetRegistryPolicy", "{}").await;
     assert!(policy.contains("no session policy allows"), "the role may, the session may not: {policy}");
@@ -161,9 +166,13 @@ async fn who_has_no_leave_has_no_credentials_and_none_that_allow_everything() {
     }
     assert_eq!(aws.taken().await, before, "AWS was not asked");
     let admin = region.admin("dev").await;
-    let everything = NewAwsRole { policy: allow(&["*"], "*"), ..new(aws.arn("logs")) };
-    let refused = region.app().put_aws_role(&admin, named(&region, "all"), everything).await.unwrap_err();
-    assert_eq!(refused.reason, Reason::MalformedPolicy);
+    let but =
+        r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","NotAction":"iam:*","Resource":"*"}}"#.to_owned();
+    for policy in [allow(&["*"], "*"), allow(&["*", "s3:Get*"], "*"), but] {
+        let everything = NewAwsRole { policy, ..new(aws.arn("logs")) };
+        let refused = region.app().put_aws_role(&admin, named(&region, "all"), everything).await.unwrap_err();
+        assert_eq!(refused.reason, Reason::MalformedPolicy);
+    }
     let long = NewAwsRole { duration_secs: 3_601, ..new(aws.arn("logs")) };
     let refused = region.app().put_aws_role(&admin, named(&region, "long"), long).await.unwrap_err();
     assert_eq!(refused.reason, Reason::InvalidArgument);

@@ -6,6 +6,7 @@ use crate::tenants::{allow, asking, trust};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Method;
 use std::path::Path;
+use transship::names::{MfaDeviceName, MfaDeviceRef, PrincipalKind, PrincipalName};
 
 /// What nobody else may read, and what to call it.
 struct Canary {
@@ -39,6 +40,12 @@ async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
     let scoped: serde_json::Value = serde_json::from_slice(&scoped.body).unwrap();
     let job = issuer.token(&issuer.github("main", region.app().clock().now().secs()));
     let forged = format!("{}AAAA", job.rsplit_once('.').unwrap().0.to_owned() + ".");
+    let phone = MfaDeviceRef { account: dev, name: MfaDeviceName::parse("phone").unwrap() };
+    let user = PrincipalName { account: dev, kind: PrincipalKind::User, name: "admin".into() };
+    let device = region.app().create_mfa_device(&admin, user, phone.clone()).await.unwrap();
+    let aws = crate::aws_roles::Aws::of(&region).await;
+    let logs = aws.registered(&region, "logs").await;
+    let elsewhere = region.app().aws_credentials(&crate::tenants::now(&region, &admin), &logs).await.unwrap();
     let canary = |name, text: &str| Canary { name, text: text.to_owned() };
     let mut canaries = vec![
         canary("the secret of an access key", &secret),
@@ -47,6 +54,9 @@ async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
         canary("a registry password", &password),
         canary("a bearer token", &bearer),
         canary("a scoped token", scoped["token"].as_str().unwrap()),
+        canary("the secret of a second factor", device.seed.expose()),
+        canary("the secret of a session of AWS", elsewhere.secret.expose()),
+        canary("a session token of AWS", elsewhere.session_token.expose()),
         canary("an identity token", &job),
         canary("an identity token that is none", &forged),
         canary("a password that is none", "CANARY-not-a-password-0123456789"),
@@ -88,6 +98,7 @@ async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
         body: "Action=GetCallerIdentity&Version=2011-06-15".into(),
     };
     let wrong = transship::secret::Secret::new("wrong".to_owned());
+    let who_id = id.clone();
     let own = Key { id, secret: transship::secret::Secret::new(secret.clone()), token: None };
     let session = Key {
         id: issued.access_key_id.clone(),
@@ -103,6 +114,12 @@ async fn no_secret_is_in_a_log_an_answer_an_audit_row_or_the_database() {
     ] {
         told.keep(&who.send(&base, transship::clock::Clock::system().now(), Some(&key)).await);
     }
+    let (id, secret) = (who_id.clone(), transship::secret::Secret::new(secret.clone()));
+    let serial = phone.arn().to_string().replace(':', "%3A").replace('/', "%2F");
+    let body = format!("Action=GetSessionToken&Version=2011-06-15&SerialNumber={serial}&TokenCode=123456");
+    let key = Key { id, secret, token: None };
+    let shows = Call { service: "sts", operation: "GetSessionToken", body };
+    told.keep(&shows.send(&base, transship::clock::Clock::system().now(), Some(&key)).await);
     let http = Http::new(&base, Some(password.clone()));
     let layer = b"CANARY-the-plaintext-of-a-layer-0123456789";
     let digest = http.push_blob(&format!("{dev}/app"), layer).await;

@@ -69,6 +69,41 @@ async fn a_refusal_is_read_by_the_two_accounts_it_concerns_and_the_ground_by_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_resource_denies_its_account_reads_and_what_the_caller_lacks_the_callers() {
+    let region = Region::start().await;
+    let (dev, prod) = (region.account("dev"), region.account("prod"));
+    let (caller, owner) = (region.admin("dev").await, region.admin("prod").await);
+    region.http("prod").await.push_image(&format!("{prod}/sealed"), "v1", &[b"layer"]).await;
+    let deny = serde_json::json!({"Version": "2012-10-17", "Statement": {"Sid": "NotDev", "Effect": "Deny",
+        "Principal": {"AWS": dev.as_str()}, "Action": "ecr:DescribeRepositories"}})
+    .to_string();
+    region.app().set_repository_policy(&owner, &repository(&region, "prod", "sealed"), &deny, false).await.unwrap();
+    let there = message(&region, &caller).await;
+    let absent = repository(&region, "prod", "absent");
+    let refused = region.app().get_repository(&caller, &absent).await.map(drop).unwrap_err();
+    let absent = region.app().with_message(&caller, refused).metadata["encoded_message"].clone();
+    let told = async |message: &str| {
+        let mut told = decoded(&region, &caller, message).await.unwrap();
+        told["context"]["conditions"].take();
+        told.to_string().replace("absent", "sealed")
+    };
+    assert_eq!(told(&there).await, told(&absent).await, "the caller's account learns no policy of prod's");
+    let theirs = decoded(&region, &owner, &there).await.unwrap();
+    assert_eq!(theirs["explicitDeny"], true);
+    assert!(theirs["ground"].as_str().unwrap().contains("(NotDev)"), "{theirs}");
+    // The other way round: a policy of dev's own is dev's to read.
+    region.app().delete_repository_policy(&owner, &repository(&region, "prod", "sealed")).await.unwrap();
+    let own = serde_json::json!({"Version": "2012-10-17", "Statement": {"Sid": "NoProd", "Effect": "Deny",
+        "Action": "ecr:DescribeRepositories", "Resource": "*"}});
+    let ann = tenants::user(&region, "dev", "ann", &own.to_string()).await;
+    let message = message(&region, &region.caller(ann).await).await;
+    assert!(decoded(&region, &owner, &message).await.unwrap().get("ground").is_none());
+    let ours = decoded(&region, &caller, &message).await.unwrap();
+    assert!(ours["ground"].as_str().unwrap().contains("(NoProd)"), "{ours}");
+    assert_eq!(ours["explicitDeny"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_does_not_tell_by_its_size_what_is_there() {
     let region = Region::start().await;
     let nobody = trust(&format!("arn:aws:iam::{}:user/admin", region.account("dev")), None);

@@ -4,12 +4,16 @@ use crate::aws::{Call, Key};
 use crate::harness::{Organization, Region, eventually};
 use crate::tenants::{self, allow, asking, now, repository, trust};
 use serde_json::json;
+use std::collections::BTreeMap;
 use transship::ctx::Ctx;
 use transship::domain::federated_users::GetFederationToken;
+use transship::domain::follow::{Entry, Stream};
 use transship::domain::sessions::AssumeRole;
 use transship::error::{Error, Reason};
 use transship::names::{FederatedName, PolicyName, PolicyRef, PrincipalName};
 use transship::secret::Secret;
+use transship::store::directory::{Policy, PrincipalRow};
+use transship::store::managed_policies::{Attachment, Purpose};
 
 fn policy(region: &Region, account: &str, name: &str) -> PolicyRef {
     PolicyRef { account: region.account(account), name: PolicyName::parse(name).unwrap() }
@@ -221,4 +225,62 @@ async fn boundaries_and_attached_policies_hold_in_every_region() {
     let refused = away.app().create_policy(&away.admin("dev").await, policy(away, "dev", "x"), &allow(READ, "*")).await;
     assert_eq!(refused.unwrap_err().reason, Reason::NotHomeRegion);
     assert_eq!(json!(reader.arn().as_str()), format!("arn:aws:iam::{}:policy/reader", home.account("dev")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attached_policy_that_is_not_known_yet_denies_all_and_a_boundary_binds_whom_its_bearer_makes() {
+    let (region, user) = with_user().await;
+    let (admin, ctx, app) = (region.admin("dev").await, region.caller(user.clone()).await, region.app());
+    app.put_principal_policy(&admin, user.clone(), "given", &allow(&["*"], "*")).await.unwrap();
+    let bound = made(&region, "dev", "bound", &allow(&["sts:*", "ecr:DescribeImages"], "*")).await;
+    app.put_boundary(&admin, user.clone(), &bound).await.unwrap();
+    let name = FederatedName::parse("carol").unwrap();
+    let policies = vec![allow(&["*"], "*")];
+    let request = GetFederationToken { name, policies, managed: vec![], duration: None, tags: vec![] };
+    let issued = app.federation_token(&now(&region, &ctx), request).await.unwrap();
+    let refused = reads(&region, &tenants::bearer(&region, &issued).await.1).await.unwrap_err();
+    assert!(refused.message.contains("no permissions boundary allows"), "{refused}");
+    app.delete_boundary(&admin, user.clone()).await.unwrap();
+    reads(&region, &ctx).await.unwrap();
+    // As a region hears of it whose first message ends before the policy.
+    let row = PrincipalRow {
+        unique_id: app.unique_id(&user).await.unwrap().unwrap(),
+        name: user.clone(),
+        trust_policy: None,
+        trust_bindings: BTreeMap::new(),
+        max_session_secs: 3_600,
+        created_at: app.clock().now(),
+    };
+    let given = Policy { name: "given".to_owned(), document: allow(&["*"], "*") };
+    let guard = Attachment { purpose: Purpose::Permissions, policy: PolicyName::parse("guard").unwrap() };
+    let heard = vec![Entry::Principal(row, vec![given], vec![guard])];
+    app.learn(Stream::Directory, &app.settings().region, heard, 0).await.unwrap();
+    assert_eq!(reads(&region, &ctx).await.unwrap_err().reason, Reason::AccessDenied);
+    made(&region, "dev", "guard", &allow(READ, "*")).await;
+    reads(&region, &ctx).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_denied_on_one_role_or_policy_is_denied_on_that_one() {
+    let (region, user) = with_user().await;
+    let (dev, app, admin) = (region.account("dev"), region.app(), region.admin("dev").await);
+    let me = trust(&format!("arn:aws:iam::{dev}:user/admin"), None);
+    let guarded = tenants::role(&region, "dev", "guarded", &me, &allow(READ, "*")).await;
+    let other = tenants::role(&region, "dev", "other", &me, &allow(READ, "*")).await;
+    let bound = made(&region, "dev", "bound", &allow(READ, "*")).await;
+    let free = made(&region, "dev", "free", &allow(READ, "*")).await;
+    for role in [&guarded, &other] {
+        app.put_boundary(&admin, role.clone(), &bound).await.unwrap();
+    }
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "iam:*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "iam:DeleteRolePermissionsBoundary", "Resource": guarded.arn().as_str()},
+        {"Effect": "Deny", "Action": "iam:CreatePolicyVersion", "Resource": bound.arn().as_str()}]});
+    app.put_principal_policy(&admin, user.clone(), "given", &policy.to_string()).await.unwrap();
+    let ctx = region.caller(user).await;
+    assert_eq!(app.delete_boundary(&ctx, guarded).await.unwrap_err().reason, Reason::AccessDenied);
+    app.delete_boundary(&ctx, other).await.unwrap();
+    let wider = allow(&["*"], "*");
+    assert_eq!(app.update_policy(&ctx, bound, &wider).await.map(drop).unwrap_err().reason, Reason::AccessDenied);
+    app.update_policy(&ctx, free, &wider).await.unwrap();
 }
