@@ -60,6 +60,9 @@ impl AwsRole {
                 let name = session.below("awsRoles", &name).await?;
                 trust.delete_aws_role(pb::DeleteAwsRoleRequest { name, request_id, validate_only }).await?;
             }
+            Self::Credentials { .. } if validate_only => {
+                return Err(Failure::usage("credentials are not taken in a dry run; `verify` tries the role"));
+            }
             Self::Credentials { name } => {
                 let name = session.below("awsRoles", &name).await?;
                 let answer = trust.get_aws_credentials(pb::GetAwsCredentialsRequest { name }).await?.into_inner();

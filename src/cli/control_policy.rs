@@ -82,7 +82,7 @@ impl ControlPolicy {
                 let (target, kind, id) = which.key();
                 let is_it = |it: &pb::ControlPolicy| it.target == target && it.kind == kind && it.policy_id == id;
                 let found = all(session).await?.into_iter().find(is_it);
-                line(found.ok_or_else(|| Failure::usage(format!("there is no control policy {id} there")))?.document);
+                line(found.ok_or_else(|| Failure::missing(format!("there is no control policy {id} there")))?.document);
             }
             Self::Delete { which } => {
                 let (target, kind, policy_id) = which.key();

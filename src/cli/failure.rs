@@ -30,6 +30,11 @@ impl Failure {
         Self { code: 2, ..Self::new(message) }
     }
 
+    /// Something that was asked for is not there.
+    pub fn missing(message: impl Into<String>) -> Self {
+        Self { code: 3, ..Self::new(message) }
+    }
+
     /// The server cannot be reached.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { code: 6, ..Self::new(message) }

@@ -1,8 +1,9 @@
 //! `transship managed-policy`, and what users and roles have to do with such policies.
 
-use super::failure::Result;
+use super::failure::{Failure, Result};
 use super::output::{Rows, time};
 use super::{Session, read};
+use crate::names::{Arn, PolicyRef};
 use crate::pb::identity as pb;
 use std::path::{Path, PathBuf};
 
@@ -31,11 +32,26 @@ pub(super) enum ManagedPolicy {
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Attachments {
     /// Gives what a managed policy of the account gives.
-    AttachPolicy { name: String, policy: String },
+    AttachPolicy {
+        /// The user or role.
+        name: String,
+        /// The policy's name, or its ARN.
+        policy: String,
+    },
     /// Takes it away again.
-    DetachPolicy { name: String, policy: String },
+    DetachPolicy {
+        /// The user or role.
+        name: String,
+        /// The policy's name, or its ARN.
+        policy: String,
+    },
     /// Bounds by a managed policy of the account, in the place of the bound before.
-    PutBoundary { name: String, policy: String },
+    PutBoundary {
+        /// The user or role.
+        name: String,
+        /// The policy's name, or its ARN.
+        policy: String,
+    },
     /// Bounds no longer.
     DeleteBoundary { name: String },
 }
@@ -61,7 +77,7 @@ impl ManagedPolicy {
             Self::Show { name } => {
                 let name = session.below("policies", &name).await?;
                 let found = all(session).await?.into_iter().find(|policy| policy.name == name);
-                let found = found.ok_or_else(|| super::Failure::usage(format!("there is no policy {name}")))?;
+                let found = found.ok_or_else(|| Failure::missing(format!("there is no policy {name}")))?;
                 super::output::line(found.document);
             }
             Self::Delete { name } => {
@@ -105,7 +121,14 @@ impl Attachments {
 }
 
 async fn both(session: &Session, collection: &str, name: &str, policy: &str) -> Result<(String, String)> {
-    Ok((session.below(collection, name).await?, session.below("policies", policy).await?))
+    let policy = match policy.starts_with("arn:") {
+        true => {
+            let named = PolicyRef::from_arn(&Arn::parse(policy)?)?;
+            format!("accounts/{}/policies/{}", named.account, named.name)
+        }
+        false => session.below("policies", policy).await?,
+    };
+    Ok((session.below(collection, name).await?, policy))
 }
 
 fn written(session: &Session, policy: Option<pb::Policy>, warnings: &[String]) {

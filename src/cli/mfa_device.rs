@@ -8,9 +8,23 @@ use crate::pb::identity as pb;
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum MfaDevice {
     /// Makes a second factor for a user; its secret is shown once, for an authenticator program.
-    Create { user: String, name: String },
+    Create {
+        /// The user.
+        user: String,
+        /// The device's name in the account.
+        name: String,
+    },
     /// Has it count, by two codes that it shows one after the other.
-    Enable { user: String, name: String, first: String, second: String },
+    Enable {
+        /// The user.
+        user: String,
+        /// The device.
+        name: String,
+        /// A code.
+        first: String,
+        /// The code after it, of now.
+        second: String,
+    },
     /// Lists a user's second factors.
     List { user: String },
     /// Removes a second factor.

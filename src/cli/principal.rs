@@ -73,8 +73,8 @@ pub(super) enum Role {
         /// A session policy; more than one are OR-ed.
         #[arg(long, value_name = "FILE")]
         policy: Vec<PathBuf>,
-        /// A managed policy of the role's account that narrows the session too, by its ARN.
-        #[arg(long, value_name = "ARN")]
+        /// A managed policy of the role's account that narrows the session too: its name, or its ARN.
+        #[arg(long, value_name = "POLICY")]
         policy_arn: Vec<String>,
         /// The external id the trust policy asks for.
         #[arg(long)]
@@ -181,17 +181,24 @@ impl Role {
                     let account = parent.trim_start_matches("accounts/");
                     format!("arn:aws:iam::{account}:role/{role}")
                 };
+                let account = role_arn.split(':').nth(4).unwrap_or_default().to_owned();
+                let named = |policy: String| match policy.starts_with("arn:") {
+                    true => policy,
+                    false => format!("arn:aws:iam::{account}:policy/{policy}"),
+                };
+                let policy_arns = policy_arn.into_iter().map(named).collect();
                 let request = AssumeRoleRequest {
                     role_arn,
                     session_name,
                     duration: duration.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
                     policies: policy.iter().map(|path| read(path)).collect::<Result<_>>()?,
-                    policy_arns: policy_arn,
+                    policy_arns,
                     external_id: external_id.unwrap_or_default(),
                     tags: tags(&tag, false).chain(tags(&transitive_tag, true)).collect(),
                     source_identity: source_identity.unwrap_or_default(),
                     mfa_serial_number: mfa_device.unwrap_or_default(),
                     mfa_code: mfa_code.unwrap_or_default(),
+                    validate_only,
                 };
                 assume(session, request).await?;
             }
@@ -241,7 +248,8 @@ fn show(session: &Session, principals: Vec<pb::Principal>) {
     for principal in principals {
         let created = time(principal.create_time.as_ref());
         let policies: Vec<&str> = principal.policies.iter().map(|name| last(name)).collect();
-        let (policies, boundary) = (policies.join(", ").into(), last(&principal.permissions_boundary).into());
+        let boundary = Some(last(&principal.permissions_boundary)).filter(|name| !name.is_empty());
+        let (policies, boundary) = (policies.into(), boundary.into());
         rows.push([principal.arn.into(), principal.unique_id.into(), policies, boundary, created]);
     }
     rows.print(session.global.output);
@@ -253,7 +261,12 @@ fn last(name: &str) -> &str {
 }
 
 async fn assume(session: &Session, request: AssumeRoleRequest) -> Result<()> {
+    let dry_run = request.validate_only;
     let assumed = session.client.trust().assume_role(request).await?.into_inner();
+    if dry_run {
+        session.note(&format!("{} could be taken", assumed.arn));
+        return Ok(());
+    }
     let keys = assumed.credentials.ok_or_else(|| Failure::new("the server gave no credentials"))?;
     match session.global.output {
         Output::Table => {

@@ -104,7 +104,7 @@ impl Attempts {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = all.get(device).filter(|(_, since)| now.since(*since) < FAILURES_WITHIN);
         if counted.is_some_and(|(failures, _)| *failures >= FAILURES_MAX) {
-            let text = format!("too many wrong codes of {}; try again in an hour", device.arn());
+            let text = format!("too many wrong codes of {} within the hour; try again later", device.arn());
             return Err(Error::new(Reason::Throttled, text));
         }
         Ok(())
@@ -245,6 +245,10 @@ impl App {
         let row = tx.mfa_device(&device).await?.filter(|row| *row.unique_id == *unique_id);
         drop(view);
         let row = row.ok_or_else(|| missing(&user, &device))?;
+        if row.enabled {
+            let text = format!("MFA device {} is enabled already", device.arn());
+            return Err(Error::new(Reason::AlreadyExists, text).with("name", &device.name));
+        }
         // SPEC: IAM API, `EnableMFADevice`, `InvalidAuthenticationCode`.
         let step = totp::follow(&self.secret_of(&row)?, first, second, ctx.now).ok_or_else(|| {
             let text = "the codes are not two of this device that follow each other, the second of now";

@@ -60,7 +60,7 @@ aws sts assume-role --role-arn "$role" --role-session-name night --external-id w
 refused 'AccessDeniedException.*permissions boundary' as_role aws ecr create-repository --repository-name team/no
 refused 'IN_USE|attached' "$TRANSSHIP" managed-policy delete readers
 "$TRANSSHIP" role delete-boundary ci
-"$TRANSSHIP" user attach-policy admin readers
+"$TRANSSHIP" user attach-policy admin "$readers"
 "$TRANSSHIP" user list | grep -q readers || fail "the attached policy is not told"
 "$TRANSSHIP" user detach-policy admin readers
 "$TRANSSHIP" managed-policy delete readers
@@ -73,6 +73,14 @@ refused 'associated with this user' aws sts get-session-token --serial-number "$
 "$TRANSSHIP" mfa-device enable admin phone "$(shows -2)" "$(shows -1)"
 refused 'invalid MFA one time pass code' aws sts get-session-token --serial-number "$serial" --token-code "$(shows -1)"
 code=$(shows 0)
+cat >"$work/mfa-trust.json" <<JSON
+{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole",
+ "Principal": {"AWS": "arn:aws:iam::$account:root"}, "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "true"}}}}
+JSON
+"$TRANSSHIP" role create guarded --trust "$work/mfa-trust.json" >/dev/null
+refused 'not authorized' "$TRANSSHIP" role assume guarded
+"$TRANSSHIP" role assume guarded --mfa-device "$serial" --mfa-code "$code" --dry-run >"$work/dry" 2>&1
+! grep -q AWS_SESSION_TOKEN "$work/dry" || fail "a dry run gave credentials"
 refused 'must provide both' aws sts get-session-token --serial-number "$serial"
 aws sts get-session-token --serial-number "$serial" --token-code "$code" >"$work/role.json"
 refused 'invalid MFA one time pass code' aws sts get-session-token --serial-number "$serial" --token-code "$code"

@@ -21,11 +21,15 @@ async fn a_dry_run_makes_no_key_and_shows_none() {
     let admin = region.admin("dev").await;
     let known = region.app().create_key(&admin, region.account("dev"), "known").await.unwrap().arn;
     let id = known.resource().strip_prefix("key/").unwrap();
+    let me = trust(&format!("arn:aws:iam::{}:user/admin", region.account("dev")), None);
+    crate::tenants::role(&region, "dev", "builder", &me, &crate::tenants::allow(&["ecr:*"], "*")).await;
     let before = books(&region);
-    let runs: [&[&str]; 7] = [
+    let runs: [&[&str]; 9] = [
         &["account", "create", "third"],
         &["user", "create", "fresh"],
         &["user", "create-key", "admin"],
+        &["mfa-device", "create", "admin", "phone"],
+        &["role", "assume", "builder"],
         &["repo", "create", "app"],
         &["key", "create"],
         &["key", "disable", id],
@@ -34,7 +38,7 @@ async fn a_dry_run_makes_no_key_and_shows_none() {
     for arguments in runs {
         let text = told(&region, "dev", &[arguments, &["--dry-run"]].concat()).await;
         before.unchanged(&books(&region), &arguments.join(" "));
-        for invented in ["AKIA", "AIDA", "unmade"] {
+        for invented in ["AKIA", "ASIA", "AIDA", "unmade", "otpauth"] {
             assert!(!text.contains(invented), "{arguments:?}: {text}");
         }
         if arguments[..2] == ["repo", "create"] || arguments[..2] == ["key", "create"] {

@@ -101,6 +101,7 @@ async fn a_device_counts_once_two_codes_were_shown_and_each_code_once() {
         assert_eq!(enable(one, two).await, Err(Reason::InvalidArgument));
     }
     enable(&first, &second).await.unwrap();
+    assert_eq!(enable(&first, &second).await, Err(Reason::AlreadyExists));
 
     let code = device.code(&region, 0);
     take(&region, &ctx, &guarded, device.shown(code.clone())).await.unwrap();
