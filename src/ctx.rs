@@ -125,10 +125,9 @@ pub struct Session {
 }
 
 /// Whether a second factor was shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mfa {
     /// Nothing is known of it: the token was made with a user's own key.
-    #[default]
     Unasked,
     /// Temporary credentials that were taken without one.
     Absent,

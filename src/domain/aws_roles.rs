@@ -282,8 +282,7 @@ impl App {
     pub async fn aws_credentials(&self, ctx: &Ctx, role: &AwsRoleRef) -> Result<AwsCredentials> {
         let row = self.gate.look::<AwsRole>(ctx, Op::GetAwsCredentials, role).await?.allowed().0.clone();
         if row.verified_at.is_none() {
-            let text =
-                format!("AWS role {} was not verified yet; verify it first (`transship aws-role verify`)", role.name);
+            let text = format!("AWS role {} was not verified yet; verify it first", role.name);
             return Err(Error::invalid("name", text));
         }
         let taken = self.taken(&row, &ctx.caller.display(), ctx.now).await;

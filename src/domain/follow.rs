@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Entries of one message.
 const BATCH: u32 = 200;
+/// Bytes of control policies in the first message; a peer takes 16 MiB.
+const BOUNDS_BYTES: usize = 4 << 20;
 
 /// What can be followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,6 +153,19 @@ async fn learn(tx: &mut Tx<'_>, entry: &Entry, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
+/// The organization's control policies and those of its accounts, as many as a message may have: a new region hears of them
+/// before whom they bound. The others it hears of in their order.
+async fn bounds(tx: &mut Tx<'_>) -> Result<Vec<Entry>> {
+    let mut rows = tx.control_policies_on(None, None).await?;
+    rows.extend(tx.control_policy_list("", PageSize::clamp(PageSize::MAX)).await?);
+    let mut bytes = 0;
+    let fits = |row: &ControlPolicyRow| {
+        bytes += row.document.len();
+        bytes <= BOUNDS_BYTES
+    };
+    Ok(rows.into_iter().take_while(fits).map(Entry::ControlPolicy).collect())
+}
+
 async fn forget(tx: &mut Tx<'_>, kind: &str, subject: &str) -> Result<()> {
     match kind {
         "principal" => tx.principal_delete(subject).await?,
@@ -226,14 +241,7 @@ impl App {
         let mut entries = Vec::with_capacity(changes.len() + 1);
         if after == 0 && stream == Stream::Directory {
             entries.extend(tx.organization().await?.map(Entry::Organization));
-            // Before whom they bound, so that no new region serves anybody unbound.
-            let mut after = String::new();
-            loop {
-                let rows = tx.control_policy_list(&after, PageSize::clamp(PageSize::MAX)).await?;
-                let Some(last) = rows.last() else { break };
-                after = last.key.subject();
-                entries.extend(rows.into_iter().map(Entry::ControlPolicy));
-            }
+            entries.extend(bounds(&mut tx).await?);
         }
         for change in &changes {
             entries.extend(self.entry(&mut tx, change).await?);

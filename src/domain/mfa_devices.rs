@@ -54,7 +54,7 @@ impl MfaCode {
             }
         };
         if code.len() != totp::DIGITS || !code.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Error::invalid("TokenCode", "6 digits"));
+            return Err(Error::new(Reason::InvalidArgument, "the code of a second factor has 6 digits"));
         }
         Ok(Some(Self { serial: serial.to_owned(), code: Secret::new(code.to_owned()) }))
     }

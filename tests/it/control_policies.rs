@@ -4,6 +4,7 @@ use crate::harness::{Http, Organization, Region, eventually};
 use crate::tenants::{self, allow, grant, now, repository};
 use http::StatusCode;
 use serde_json::json;
+use transship::domain::follow::{Entry, Stream};
 use transship::error::Reason;
 use transship::names::{PageSize, PolicyName};
 use transship::store::control_policies::{ControlPolicyKey, ControlTarget, Controlled};
@@ -142,6 +143,15 @@ async fn control_policies_hold_in_every_region() {
     put(home, &bound, &deny("ecr:DescribeRegistry", false)).await;
     let told = eventually("the bound", async || asks().await.err()).await;
     assert!(told.contains("service control policy"), "{told}");
+    // A region that begins anew hears of it before whom it binds.
+    let all = key(ControlTarget::Organization, Controlled::Principals, "all");
+    put(home, &all, &deny("ecr:DeleteRegistryPolicy", false)).await;
+    let news = home.app().news(Stream::Directory, 0).await.unwrap();
+    let place = |what: &dyn Fn(&Entry) -> bool| news.entries.iter().position(what).unwrap();
+    let first = place(&|entry| matches!(entry, Entry::ControlPolicy(row) if row.key == all));
+    let second = place(&|entry| matches!(entry, Entry::ControlPolicy(row) if row.key == bound));
+    let bearer = place(&|entry| matches!(entry, Entry::Principal(..) | Entry::Account(_) | Entry::TokenKey(..)));
+    assert!(first < second && second < bearer, "{first} {second} {bearer}");
     home.app().delete_control_policy(&home.admin("dev").await, bound).await.unwrap();
     eventually("its end", async || asks().await.ok()).await;
 }

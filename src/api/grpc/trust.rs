@@ -387,7 +387,7 @@ fn aws_role(row: AwsRoleRow) -> pb::AwsRole {
 /// A second factor's code, if one is shown.
 fn code(serial: &str, code: &str) -> Result<Option<MfaCode>> {
     let given = |text| Some(text).filter(|text: &&str| !text.is_empty());
-    MfaCode::of(given(serial), given(code))
+    MfaCode::of(given(serial), given(code)).of("mfa_code")
 }
 
 fn managed(arns: &[String]) -> Result<Vec<PolicyRef>> {
