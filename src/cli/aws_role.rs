@@ -1,8 +1,9 @@
 //! `transship aws-role`: roles of AWS that the broker takes for the account.
 
+use super::credentials::{given, tell};
 use super::failure::{Failure, Result};
 use super::lapse::session_length;
-use super::output::{Output, Rows, line, print_json, time};
+use super::output::{Rows, time};
 use super::{Session, read};
 use crate::pb::trust as pb;
 use std::path::PathBuf;
@@ -66,29 +67,19 @@ impl AwsRole {
             Self::Credentials { name } => {
                 let name = session.below("awsRoles", &name).await?;
                 let answer = trust.get_aws_credentials(pb::GetAwsCredentialsRequest { name }).await?.into_inner();
-                let keys = answer.credentials.ok_or_else(|| Failure::new("the server gave no credentials"))?;
-                tell(session, &keys);
+                let keys = given(answer.credentials)?;
+                // SPEC: AWS CLI user guide, "Sourcing credentials with an external process".
+                let json = serde_json::json!({
+                    "Version": 1,
+                    "AccessKeyId": keys.access_key_id,
+                    "SecretAccessKey": keys.secret_access_key,
+                    "SessionToken": keys.session_token,
+                    "Expiration": time(keys.expire_time.as_ref()),
+                });
+                tell(session, &keys, &json);
             }
         }
         Ok(())
-    }
-}
-
-// SPEC: AWS CLI user guide, "Sourcing credentials with an external process".
-fn tell(session: &Session, keys: &pb::Credentials) {
-    match session.global.output {
-        Output::Table => {
-            line(format_args!("export AWS_ACCESS_KEY_ID={}", keys.access_key_id));
-            line(format_args!("export AWS_SECRET_ACCESS_KEY={}", keys.secret_access_key));
-            line(format_args!("export AWS_SESSION_TOKEN={}", keys.session_token));
-        }
-        Output::Json => print_json(&serde_json::json!({
-            "Version": 1,
-            "AccessKeyId": keys.access_key_id,
-            "SecretAccessKey": keys.secret_access_key,
-            "SessionToken": keys.session_token,
-            "Expiration": time(keys.expire_time.as_ref()),
-        })),
     }
 }
 

@@ -6,6 +6,7 @@ mod aws_role;
 pub mod client;
 mod completion;
 mod control_policy;
+mod credentials;
 mod demo;
 mod dev;
 mod docker;

@@ -1,8 +1,9 @@
 //! `transship user` and `transship role`.
 
-use super::failure::{Failure, Result};
+use super::credentials::{given, tell_session};
+use super::failure::Result;
 use super::lapse::session_length;
-use super::output::{Output, Rows, line, print_json, time};
+use super::output::{Rows, time};
 use super::{Session, managed_policy, read};
 use crate::pb::identity as pb;
 use crate::pb::trust::{AssumeRoleRequest, SessionTag};
@@ -207,11 +208,11 @@ impl Role {
     }
 }
 
-fn tags(pairs: &[(String, String)], transitive: bool) -> impl Iterator<Item = SessionTag> {
+pub(super) fn tags(pairs: &[(String, String)], transitive: bool) -> impl Iterator<Item = SessionTag> {
     pairs.iter().map(move |(key, value)| SessionTag { key: key.clone(), value: value.clone(), transitive })
 }
 
-fn pair(text: &str) -> std::result::Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> std::result::Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -267,23 +268,6 @@ async fn assume(session: &Session, request: AssumeRoleRequest) -> Result<()> {
         session.note(&format!("{} could be taken", assumed.arn));
         return Ok(());
     }
-    let keys = assumed.credentials.ok_or_else(|| Failure::new("the server gave no credentials"))?;
-    match session.global.output {
-        Output::Table => {
-            line(format_args!("export AWS_ACCESS_KEY_ID={}", keys.access_key_id));
-            line(format_args!("export AWS_SECRET_ACCESS_KEY={}", keys.secret_access_key));
-            line(format_args!("export AWS_SESSION_TOKEN={}", keys.session_token));
-            let until = time(keys.expire_time.as_ref());
-            session.note(&format!("{} until {}", assumed.arn, until.as_str().unwrap_or_default()));
-        }
-        Output::Json => print_json(&serde_json::json!({
-            "arn": assumed.arn,
-            "session": assumed.session,
-            "access_key_id": keys.access_key_id,
-            "secret_access_key": keys.secret_access_key,
-            "session_token": keys.session_token,
-            "expiration": time(keys.expire_time.as_ref()),
-        })),
-    }
+    tell_session(session, &given(assumed.credentials)?, &assumed.arn, &assumed.session);
     Ok(())
 }

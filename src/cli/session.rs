@@ -1,14 +1,51 @@
 //! `transship session`.
 
+use super::credentials::{given, tell_session};
 use super::failure::{Failure, Result};
+use super::lapse::session_length;
 use super::output::{Rows, time};
+use super::principal::{pair, tags};
+use super::read;
 use crate::names::{Arn, PrincipalName};
 use crate::pb::trust as pb;
+use std::path::PathBuf;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Session {
     /// Lists the account's sessions that this region issued, newest first.
     List,
+    /// Takes temporary credentials of oneself, with a second factor if one is shown; they last no longer than this login, an
+    /// hour.
+    Take {
+        /// How long: seconds, or a time such as 15m.
+        #[arg(long, default_value = "1h", value_name = "TIME", value_parser = session_length)]
+        duration: i64,
+        /// The second factor, by its ARN.
+        #[arg(long, value_name = "ARN", requires = "mfa_code")]
+        mfa_device: Option<String>,
+        /// The code it shows.
+        #[arg(long, value_name = "DIGITS", requires = "mfa_device")]
+        mfa_code: Option<String>,
+    },
+    /// Makes credentials for somebody who is no user here, within policies; as long as those of `take`.
+    Federate {
+        /// Who it is.
+        name: String,
+        /// A session policy; more than one are OR-ed.
+        #[arg(long, value_name = "FILE")]
+        policy: Vec<PathBuf>,
+        /// A managed policy of the account as a session policy, by its ARN.
+        #[arg(long, value_name = "ARN")]
+        policy_arn: Vec<String>,
+        /// How long: seconds, or a time such as 15m.
+        #[arg(long, default_value = "1h", value_name = "TIME", value_parser = session_length)]
+        duration: i64,
+        /// A tag of the session.
+        #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+        tag: Vec<(String, String)>,
+    },
+    /// Says whose an access key is.
+    WhoseKey { access_key_id: String },
     /// Ends a session in every region, or all that a user, a role or a grant has had until now.
     Revoke(Revoke),
 }
@@ -86,6 +123,35 @@ impl Session {
                     }
                 }
                 rows.print(session.global.output);
+            }
+            Self::Take { .. } | Self::Federate { .. } if session.global.dry_run => {
+                return Err(Failure::usage("credentials are not taken in a dry run"));
+            }
+            Self::Take { duration, mfa_device, mfa_code } => {
+                let request = pb::GetSessionTokenRequest {
+                    duration: Some(prost_types::Duration { seconds: duration, nanos: 0 }),
+                    mfa_serial_number: mfa_device.unwrap_or_default(),
+                    mfa_code: mfa_code.unwrap_or_default(),
+                };
+                let taken = trust.get_session_token(request).await?.into_inner();
+                tell_session(session, &given(taken.credentials)?, &taken.arn, &taken.session);
+            }
+            Self::Federate { name, policy, policy_arn, duration, tag } => {
+                let request = pb::GetFederationTokenRequest {
+                    federated_name: name,
+                    policies: policy.iter().map(|path| read(path)).collect::<Result<_>>()?,
+                    policy_arns: policy_arn,
+                    duration: Some(prost_types::Duration { seconds: duration, nanos: 0 }),
+                    tags: tags(&tag, false).collect(),
+                };
+                let made = trust.get_federation_token(request).await?.into_inner();
+                tell_session(session, &given(made.credentials)?, &made.arn, &made.session);
+            }
+            Self::WhoseKey { access_key_id } => {
+                let request = pb::GetAccessKeyInfoRequest { access_key_id };
+                let mut rows = Rows::new(&["ACCOUNT"]);
+                rows.push([trust.get_access_key_info(request).await?.into_inner().account.into()]);
+                rows.print_one(session.global.output);
             }
             Self::Revoke(revoke) => revoke.run(session).await?,
         }

@@ -85,6 +85,15 @@ refused 'must provide both' aws sts get-session-token --serial-number "$serial"
 aws sts get-session-token --serial-number "$serial" --token-code "$code" >"$work/role.json"
 refused 'invalid MFA one time pass code' aws sts get-session-token --serial-number "$serial" --token-code "$code"
 as_role "$TRANSSHIP" user list >/dev/null
+# The program's own, from which only calls of the registry are good without a second factor.
+eval "$("$TRANSSHIP" -q session take | sed 's/^export /took_/')"
+took() { env AWS_ACCESS_KEY_ID="$took_AWS_ACCESS_KEY_ID" AWS_SECRET_ACCESS_KEY="$took_AWS_SECRET_ACCESS_KEY" \
+    AWS_SESSION_TOKEN="$took_AWS_SESSION_TOKEN" "$@"; }
+took aws ecr describe-repositories >/dev/null
+refused 'only when they were taken with MFA' took "$TRANSSHIP" user list
+"$TRANSSHIP" -o json session federate dave --policy "$work/describe.json" >"$work/dave.json"
+[ "$(told "$work/dave.json" '["arn"]')" = "arn:aws:sts::$account:federated-user/dave" ] || fail "$(cat "$work/dave.json")"
+"$TRANSSHIP" session whose-key "$AWS_ACCESS_KEY_ID" | grep -q "$account" || fail "whose key it is"
 aws sts get-session-token >"$work/role.json"
 refused 'only when they were taken with MFA' as_role "$TRANSSHIP" user list
 "$TRANSSHIP" mfa-device delete admin phone
